@@ -1,0 +1,148 @@
+/** The whole outside world of the core, on one page. */
+import type { ChatRequest, EmbeddingRequest } from '../domain/chat.ts';
+import type { GatewayError } from '../domain/error.ts';
+import type { ChatStream, EmbeddingStream } from '../domain/event.ts';
+import type { Claim, Decision, Limits, LimitsState } from '../domain/limit.ts';
+import type { Backend } from '../domain/model.ts';
+import type { ApiKey } from '../domain/principal.ts';
+import type { UsageRecord } from '../domain/record.ts';
+
+/** The fleet of model servers. Which backend gets a request is the core's decision, not the provider's. */
+export interface ChatProvider {
+  /** Every configured backend as last seen. Synchronous and cheap: it is read on each request. */
+  backends(): readonly Backend[];
+  /**
+   * Looks again now. Called when a model is asked for that nobody is known to have; calls within a second share one
+   * look. Never rejects.
+   */
+  refresh(): Promise<void>;
+  /**
+   * One answer of one backend to a request (`choices` is not its business). Nothing is sent before the first `next()`.
+   * Events follow the grammar in `domain/event.ts` from `started` on, with `choice` 0.
+   * @param signal ends the exchange at once and closes the connection, which is what frees the backend's slot.
+   * @throws GatewayError from the iterator. A stream that ends without `finished` is never a normal end.
+   */
+  chat(backendId: string, request: ChatRequest, signal: AbortSignal): ChatStream;
+  /** As `chat`, for embeddings. */
+  embed(backendId: string, request: EmbeddingRequest, signal: AbortSignal): EmbeddingStream;
+  close(): Promise<void>;
+}
+
+/** API keys at rest. Every method rejects with GatewayError `storage_unavailable` while the database is away. */
+export interface KeyStore {
+  /**
+   * The key that a secret belongs to, whether still valid or not: judging that is the core's. Where the secret itself
+   * ends earlier than the key (it was rotated away), `expiresAt` is the secret's.
+   * @param digest SHA-256 of the secret, in lower-case hex.
+   */
+  findByDigest(digest: string): Promise<ApiKey | undefined>;
+  get(keyId: string): Promise<ApiKey | undefined>;
+  /** Newest first. */
+  list(page: { readonly limit: number; readonly after?: string }): Promise<readonly ApiKey[]>;
+  /** @returns false, and changes nothing, where a key has this secret already. */
+  create(key: ApiKey, digest: string): Promise<boolean>;
+  /** @returns the key as it is now, or undefined where there is none. */
+  update(keyId: string, change: KeyChange): Promise<ApiKey | undefined>;
+  /** Adds a secret; the earlier ones end at `graceUntil`, or earlier where they already would. */
+  rotate(
+    keyId: string,
+    secret: { readonly digest: string; readonly prefix: string },
+    graceUntil: Date,
+  ): Promise<ApiKey | undefined>;
+  /** Idempotent: the first time counts. */
+  revoke(keyId: string, at: Date): Promise<ApiKey | undefined>;
+  /** Notes when keys were last used. May lag; never moves backwards. */
+  touch(lastUsed: ReadonlyMap<string, Date>): Promise<void>;
+}
+
+/** What can change about a key. Absent: stays. Null: is taken away. */
+export interface KeyChange {
+  readonly name?: string;
+  readonly scopes?: ApiKey['scopes'];
+  readonly models?: readonly string[];
+  readonly limits?: { readonly [K in keyof Limits]: Limits[K] | null };
+  readonly expiresAt?: Date | null;
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** The ledger at rest: one row per request. */
+export interface Ledger {
+  /**
+   * Keeps records in one write. A record whose id is there already is left as it is.
+   * @throws GatewayError `storage_unavailable`: none of the records may be considered kept.
+   */
+  append(records: readonly UsageRecord[]): Promise<void>;
+}
+
+/** The way from a finished request to the ledger. It outlives outages of whatever lies behind it, within bounds. */
+export interface UsageSink {
+  /** Returns at once and never throws: the request is over, and nobody is left to tell. */
+  record(record: UsageRecord): void;
+  /** Resolves when everything recorded so far is where a crash of this process cannot lose it, or cannot get there. */
+  flush(): Promise<void>;
+}
+
+/** Requests per minute, tokens per minute and concurrent requests, decided together. Never rejects: see `mode`. */
+export interface Limiter {
+  /**
+   * Takes a request, its tokens and a concurrency lease from all of a key's limits, or from none.
+   * Idempotent by the claim's id.
+   */
+  claim(claim: Claim): Promise<Decision>;
+  /** Keeps the leases of running requests alive. Called every `LEASE_RENEW_MS`; an unrenewed lease lasts `LEASE_TTL_MS`. */
+  renew(claims: readonly Claim[]): Promise<void>;
+  /**
+   * Ends a claim: gives the lease back and corrects the held tokens to the real number, which may leave a debt.
+   * Only the first settlement of an id counts.
+   */
+  settle(claim: Claim, tokens: number): Promise<void>;
+  /** The limits as they stand, taking nothing. */
+  peek(keyId: string, limits: Limits): Promise<LimitsState>;
+}
+
+export const LEASE_TTL_MS = 30_000;
+export const LEASE_RENEW_MS = 10_000;
+
+/** Short messages to every replica, this one included. At most once: `lost` says that some may have been missed. */
+export interface Signals {
+  publish(signal: Signal): void;
+  /** @returns the function that ends the subscription. */
+  subscribe(listener: (signal: Signal | { readonly type: 'lost' }) => void): () => void;
+}
+
+export type Signal = { readonly type: 'keyChanged'; readonly keyId: string };
+
+/** What operators see. Never content, never a secret. Nothing here throws or waits. */
+export interface Telemetry {
+  log(level: 'debug' | 'info' | 'warn' | 'error', message: string, fields?: LogFields): void;
+  /** A request entered the core. */
+  requestStarted(request: Pick<UsageRecord, 'protocol' | 'operation'>): void;
+  /** Its one log line and its counters. */
+  requestEnded(record: UsageRecord, error: GatewayError | undefined): void;
+  firstToken(model: string, elapsedMs: number): void;
+  /** The time between two batches of one stream. */
+  tokenGap(model: string, elapsedMs: number): void;
+  limitHit(limit: 'requests' | 'tokens' | 'concurrency'): void;
+  /** Records that no store took and the bounded queue had no room for. */
+  recordsLost(count: number): void;
+}
+
+/** Fields of a log line. Only these types, so that no object with more than meant to be shown slips in. */
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** Time, as a value, so that tests can hold it. */
+export interface Clock {
+  /** Milliseconds since 1970, never going back. */
+  now(): number;
+  /** Runs `act` once, `ms` from now. @returns the function that prevents it. */
+  after(ms: number, act: () => void): () => void;
+}
+
+/** One dependency, as `/ready` shows it. */
+export interface DependencyState {
+  readonly name: 'database' | 'redis' | 'upstream';
+  /** `embedded` and `simulator` work, but are not what production runs on. */
+  readonly state: 'up' | 'down' | 'embedded' | 'simulator';
+  /** For operators, without addresses. */
+  readonly detail?: string;
+}
