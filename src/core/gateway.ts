@@ -1,11 +1,17 @@
-import type { ChatRequest, EmbeddingRequest } from '../domain/chat.ts';
+import type { ChatRequest, EmbeddingRequest, InferenceRequest } from '../domain/chat.ts';
+import { estimatePromptTokens } from '../domain/estimate.ts';
 import type { ChatEvent, EmbeddingEvent, Numbered } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
-import type { Model } from '../domain/model.ts';
+import { isModelAllowed, type Model } from '../domain/model.ts';
 import type { Principal } from '../domain/principal.ts';
 import type { Protocol, UsageRecord } from '../domain/record.ts';
-import type { DependencyState } from './ports.ts';
-import type { Cancellable } from './stream.ts';
+import { servedModels } from '../domain/routing.ts';
+import type { Authenticator } from './authenticate.ts';
+import { type Call, CallNotes, type Handler, type InferenceEvent } from './call.ts';
+import type { ChatProvider, Clock, DependencyState } from './ports.ts';
+import { requireScope } from './steps/authorize.ts';
+import { modelNotFound, noBackend, resolveModel } from './steps/resolve.ts';
+import { type Cancellable, cancellable } from './stream.ts';
 
 /** What the protocols see of the core: the same few use cases for all of them. */
 export interface Gateway {
@@ -54,4 +60,64 @@ export interface Report {
   readonly ready: boolean;
   readonly draining: boolean;
   readonly dependencies: readonly DependencyState[];
+}
+
+export interface GatewayDependencies {
+  readonly authenticator: Authenticator;
+  readonly handler: Handler;
+  readonly provider: ChatProvider;
+  readonly clock: Clock;
+  readonly createId: () => string;
+  readonly report: () => Report;
+  /** Ends every request that still runs when it aborts, with its reason. */
+  readonly shutdown: AbortSignal;
+}
+
+export function createGateway(deps: GatewayDependencies): Gateway {
+  const { authenticator, handler, provider, clock, createId, report, shutdown } = deps;
+
+  function run(request: InferenceRequest, caller: Caller): Exchange<InferenceEvent> {
+    const notes = new CallNotes(estimatePromptTokens(request));
+    const id = createId();
+    const call: Omit<Call, 'signal'> = { ...caller, id, startedAt: clock.now(), backendId: '', notes };
+    return {
+      id,
+      get limits() {
+        return notes.limits;
+      },
+      events: cancellable(
+        (signal) => numbered(handler(request, { ...call, signal })),
+        caller.signal,
+        shutdown,
+      ),
+    };
+  }
+
+  return {
+    authenticate: authenticator.authenticate,
+    // The provider answers each kind of request with its own kind of events.
+    chat: (request, caller) => run(request, caller) as Exchange<ChatEvent>,
+    embed: (request, caller) => run(request, caller) as Exchange<EmbeddingEvent>,
+    listModels(principal) {
+      requireScope(principal, 'models');
+      if (!provider.backends().some((backend) => backend.healthy)) throw noBackend();
+      const models = [...servedModels(provider.backends()).values()];
+      return models
+        .filter((model) => isModelAllowed(principal.models, model.id))
+        .sort((a, b) => (a.id < b.id ? -1 : 1));
+    },
+    async getModel(principal, id) {
+      requireScope(principal, 'models');
+      if (!isModelAllowed(principal.models, id)) throw modelNotFound(id);
+      return await resolveModel(provider, id);
+    },
+    report,
+  };
+}
+
+async function* numbered(
+  stream: AsyncIterable<readonly InferenceEvent[]>,
+): AsyncGenerator<readonly Numbered<InferenceEvent>[]> {
+  let sequence = 0;
+  for await (const batch of stream) yield batch.map((event) => ({ ...event, sequence: sequence++ }));
 }

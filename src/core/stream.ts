@@ -11,19 +11,25 @@ export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
  * `return()` first aborts the signal that the source was given, which makes the pending await reject, and the source's
  * `finally` blocks run within the same turn.
  *
- * @param source gets the signal that ends it: on `return()`, and when `outer` aborts. Its reason is always an Error.
+ * @param source gets the signal that ends it: on `return()`, and when one of `outers` aborts. Its reason is a
+ * GatewayError: the outer one's where that is one (a shutdown, say), else `client_closed`.
  */
 export function cancellable<E>(
   source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
-  outer: AbortSignal,
+  ...outers: readonly AbortSignal[]
 ): Cancellable<E> {
   const controller = new AbortController();
-  const abort = () => controller.abort(clientClosed());
-  if (outer.aborted) abort();
-  else outer.addEventListener('abort', abort, { once: true });
+  const abort = () => {
+    const reason = outers.find((outer) => outer.aborted)?.reason;
+    controller.abort(reason instanceof GatewayError ? reason : clientClosed());
+  };
+  const done = () => {
+    for (const outer of outers) outer.removeEventListener('abort', abort);
+  };
+  for (const outer of outers) outer.addEventListener('abort', abort, { once: true });
+  if (outers.some((outer) => outer.aborted)) abort();
 
   const iterator = source(controller.signal)[Symbol.asyncIterator]();
-  const done = () => outer.removeEventListener('abort', abort);
 
   return {
     [Symbol.asyncIterator]() {
@@ -88,5 +94,68 @@ export async function holdBack<E>(
     }
   } finally {
     clearTimeout(timer);
+  }
+}
+
+/**
+ * Several streams as one, each value with the index of its source, as they come. Reads one value ahead per source.
+ * Leaving it, or the failure of a source, asks all others to return but does not wait for them: whoever made the
+ * sources holds the signal that makes them.
+ * @param atOnce how many sources run at a time; the others start as these end.
+ */
+export async function* merge<T>(
+  sources: readonly (() => AsyncIterable<T>)[],
+  atOnce: number,
+): AsyncGenerator<{ readonly source: number; readonly value: T }> {
+  type Arrival =
+    | { readonly source: number; readonly result: IteratorResult<T> }
+    | { readonly error: unknown };
+  const iterators = new Map<number, AsyncIterator<T>>();
+  const arrivals: Arrival[] = [];
+  let wake = () => {};
+  const arrive = (arrival: Arrival) => {
+    arrivals.push(arrival);
+    wake();
+  };
+  const pull = (source: number, iterator: AsyncIterator<T>) => {
+    iterator.next().then(
+      (result) => arrive({ source, result }),
+      (error) => arrive({ error }),
+    );
+  };
+  const waiting = sources.entries();
+  const start = () => {
+    while (iterators.size < atOnce) {
+      const { value: entry, done } = waiting.next();
+      if (done) return;
+      const iterator = entry[1]()[Symbol.asyncIterator]();
+      iterators.set(entry[0], iterator);
+      pull(entry[0], iterator);
+    }
+  };
+
+  try {
+    start();
+    while (iterators.size > 0) {
+      const arrival = arrivals.shift();
+      if (arrival === undefined) {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+        continue;
+      }
+      if ('error' in arrival) throw arrival.error;
+      const { source, result } = arrival;
+      const iterator = iterators.get(source);
+      if (result.done || iterator === undefined) {
+        iterators.delete(source);
+        start();
+      } else {
+        yield { source, value: result.value };
+        pull(source, iterator);
+      }
+    }
+  } finally {
+    for (const iterator of iterators.values()) iterator.return?.().catch(() => undefined);
   }
 }

@@ -1,0 +1,164 @@
+import { randomBytes } from 'node:crypto';
+import packageJson from '../package.json' with { type: 'json' };
+import { systemClock as clock } from './clock.ts';
+import type { Config } from './config.ts';
+import { createAuthenticator } from './core/authenticate.ts';
+import { createHandler } from './core/chat.ts';
+import { createGateway, type Report } from './core/gateway.ts';
+import { createKeys, type Keys } from './core/keys.ts';
+import type { DependencyState, Telemetry } from './core/ports.ts';
+import { GatewayError, toGatewayError } from './domain/error.ts';
+import { createId } from './domain/id.ts';
+import { createOllamaFleet } from './providers/ollama/fleet.ts';
+import { createRestApp } from './rest/app.ts';
+import { createServer } from './server.ts';
+import { createKeyStore } from './storage/keys.ts';
+import { createLedger } from './storage/ledger.ts';
+import { openDatabase } from './storage/open.ts';
+import { openInProcess, openRedis } from './storage/redis.ts';
+import { createTelemetry, type GatewayTelemetry } from './telemetry/index.ts';
+import { findUpstream } from './upstream.ts';
+
+/** The gateway, put together and ready to listen. */
+export interface App {
+  readonly telemetry: GatewayTelemetry;
+  /** True where the simulator stands in for Ollama. */
+  readonly simulated: boolean;
+  /** @returns the port, which is news where 0 was configured. */
+  listen(): Promise<{ readonly port: number }>;
+  /** Lets what is under way end within the grace, then closes everything, in the reverse order of opening. */
+  close(graceMs: number): Promise<void>;
+}
+
+/**
+ * Composition root: opens every adapter, builds the core on them and mounts the protocols. What is opened registers
+ * its own end in the same statement.
+ * @throws GatewayError or ConfigError with a message for the operator.
+ */
+export async function compose(config: Config): Promise<App> {
+  await using opened = new AsyncDisposableStack();
+  const { version } = packageJson;
+
+  const telemetry = createTelemetry({
+    level: config.logLevel,
+    replica: config.replicaId,
+    version,
+    backends: () => provider.backends(),
+    dependencies: () => readReport().dependencies,
+  });
+  opened.defer(() => telemetry.flush());
+
+  let onDatabaseUp = () => {};
+  const database = await openDatabase({
+    ...(config.databaseUrl !== undefined && { databaseUrl: config.databaseUrl }),
+    dataDir: config.dataDir,
+    onStateChange(state, detail) {
+      telemetry.log(state === 'up' ? 'info' : 'warn', `the database is ${state}`, { detail });
+      if (state === 'up') onDatabaseUp();
+    },
+  });
+  opened.defer(() => database.close());
+  const keyStore = createKeyStore(database);
+  const ledger = createLedger(database);
+
+  const { redisUrl, replicas } = config;
+  const shared =
+    redisUrl === undefined
+      ? openInProcess({ ledger, telemetry, clock })
+      : await openRedis({ url: redisUrl, replicas, ledger, telemetry, clock });
+  opened.defer(() => shared.close());
+
+  const keys = createKeys({ store: keyStore, signals: shared.signals, clock });
+  onDatabaseUp = () => void provideKeys(config, keys, telemetry);
+  await provideKeys(config, keys, telemetry);
+  const authenticator = createAuthenticator({ keys: keyStore, signals: shared.signals, telemetry, clock });
+  opened.defer(() => authenticator.close());
+
+  const upstream = await findUpstream(config);
+  opened.defer(() => upstream.close());
+  const provider = createOllamaFleet({
+    urls: upstream.urls,
+    clock,
+    telemetry,
+    numCtx: config.numCtx,
+    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
+    connectTimeoutMs: config.timeouts.connectMs,
+  });
+  opened.defer(() => provider.close());
+
+  const readReport = (): Report => {
+    const upstreamUp = provider.backends().some((backend) => backend.healthy);
+    const dependencies: DependencyState[] = [
+      { name: 'database', state: database.state() },
+      { name: 'redis', state: shared.state() },
+      { name: 'upstream', state: !upstreamUp ? 'down' : upstream.simulated ? 'simulator' : 'up' },
+    ];
+    // The database and Redis may be away: keys are cached, limits are counted here. Without a model nothing works.
+    return { ready: upstreamUp && !server.draining, draining: server.draining, dependencies };
+  };
+
+  const shutdown = new AbortController();
+  const gateway = createGateway({
+    authenticator,
+    provider,
+    clock,
+    createId: () => createId('', randomBytes),
+    handler: createHandler({
+      provider,
+      limiter: shared.limiter,
+      usage: shared.usage,
+      telemetry,
+      clock,
+      deadlines: config.timeouts,
+    }),
+    report: readReport,
+    shutdown: shutdown.signal,
+  });
+
+  const server = createServer({
+    handlers: [],
+    fallback: createRestApp({
+      gateway,
+      config: {
+        maxBodyBytes: config.maxBodyBytes,
+        corsOrigins: config.corsOrigins,
+        debug: config.debug,
+        version,
+        replica: config.replicaId,
+        ...(upstream.simulated && { upstream: 'simulator' }),
+      },
+      telemetry,
+      metrics: telemetry.metrics,
+      clock,
+    }),
+    onGraceOver: () =>
+      shutdown.abort(new GatewayError('shutting_down', 'The gateway is restarting. Try again.')),
+    limits: { maxBodyBytes: config.maxBodyBytes },
+  });
+  opened.defer(() => server.close());
+
+  const resources = opened.move();
+  return {
+    telemetry,
+    simulated: upstream.simulated,
+    listen: () => server.listen(config.host, config.port),
+    async close(graceMs) {
+      await server.drain(graceMs);
+      await resources.disposeAsync();
+    },
+  };
+}
+
+/** The keys that the configuration asks for. Where the database is away, it is tried again when that is back. */
+async function provideKeys(config: Config, keys: Keys, telemetry: Telemetry): Promise<void> {
+  try {
+    if (config.adminKey !== undefined && (await keys.bootstrapAdminKey(config.adminKey))) {
+      telemetry.log('info', 'created the admin key of GATEWAY_ADMIN_KEY');
+    }
+    if (config.seedDemoKeys) await keys.seedDemoKeys();
+  } catch (error) {
+    telemetry.log('warn', 'the configured keys could not be provided yet', {
+      detail: toGatewayError(error).detail,
+    });
+  }
+}

@@ -1,0 +1,87 @@
+import type { InferenceRequest } from '../domain/chat.ts';
+import type { ChatEvent, EmbeddingEvent, Finished } from '../domain/event.ts';
+import type { LimitsState } from '../domain/limit.ts';
+import type { Principal } from '../domain/principal.ts';
+import type { Protocol, UsageRecord } from '../domain/record.ts';
+import type { Usage } from '../domain/usage.ts';
+
+export type InferenceEvent = ChatEvent | EmbeddingEvent;
+
+/** Answers one request. Nothing happens before the first `next()`; failures are thrown as GatewayError. */
+export type Handler = (request: InferenceRequest, call: Call) => AsyncIterable<readonly InferenceEvent[]>;
+
+/** One concern around every request. Steps are composed in one list, in `chat.ts`. */
+export type Step = (next: Handler) => Handler;
+
+/** One request on its way through the steps. */
+export interface Call {
+  readonly id: string;
+  readonly requestId: string;
+  readonly principal: Principal;
+  readonly protocol: Protocol;
+  readonly operation: UsageRecord['operation'];
+  readonly streamed: boolean;
+  readonly startedAt: number;
+  /** Ends this call, or the part of it that a step has narrowed it to. */
+  readonly signal: AbortSignal;
+  /** Where the route has sent it; empty before. */
+  readonly backendId: string;
+  readonly notes: CallNotes;
+}
+
+/**
+ * What is learned about a call while it runs, for the ledger, the limits and the headers. The one mutable thing in the
+ * pipeline: shared by all steps, written as events pass.
+ */
+export class CallNotes {
+  /** The caller's limits as of the decision to admit. */
+  limits: LimitsState | undefined;
+  /** The model's full id, once resolved. */
+  model: string | undefined;
+  backend: string | undefined;
+  firstTokenAt: number | undefined;
+  finished: Finished | undefined;
+  /** Events with output so far: about one a token, as Ollama sends a line a token. */
+  outputs = 0;
+  /** Tokens of the prompt, as guessed before any model has counted them. */
+  readonly promptEstimate: number;
+
+  constructor(promptEstimate: number) {
+    this.promptEstimate = promptEstimate;
+  }
+
+  see(batch: readonly InferenceEvent[], now: number): void {
+    for (const event of batch) {
+      switch (event.type) {
+        case 'content':
+        case 'reasoning':
+        case 'toolCall':
+        case 'embedded':
+          this.outputs++;
+          this.firstTokenAt ??= now;
+          break;
+        case 'started':
+          this.backend = event.backend;
+          break;
+        case 'finished':
+          this.finished = event;
+          break;
+        case 'queued':
+        case 'loading':
+          break;
+      }
+    }
+  }
+
+  /**
+   * The backend's counts where it gave them. Where the answer was cut short, what was produced until then is counted
+   * here, the prompt at its estimate; where nothing was produced, nothing was used.
+   */
+  usage(): Usage {
+    if (this.finished && this.finished.usage.completionTokens !== undefined) return this.finished.usage;
+    if (this.finished?.reasons.length === 0) return this.finished.usage;
+    if (this.outputs === 0) return {};
+    const promptTokens = this.finished?.usage.promptTokens ?? this.promptEstimate;
+    return { ...this.finished?.usage, promptTokens, completionTokens: this.outputs, estimated: true };
+  }
+}

@@ -1,0 +1,63 @@
+import { GatewayError } from '../../domain/error.ts';
+import type { Step } from '../call.ts';
+import type { Clock } from '../ports.ts';
+
+/** In milliseconds. Connecting has its own deadline, in the provider. */
+export interface Deadlines {
+  /** Until the first event: minutes, as the backend may be loading the model or working through others' requests. */
+  readonly firstEventMs: number;
+  /** Between two events: generous, as Ollama is silent while a model writes a tool call. */
+  readonly betweenEventsMs: number;
+  /** For the whole request, from its arrival. */
+  readonly totalMs: number;
+}
+
+/** Ends an attempt that takes too long, and with it the backend's work on it. */
+export function deadlines(limits: Deadlines, clock: Clock): Step {
+  return (next) =>
+    async function* (request, call) {
+      const attempt = new AbortController();
+      const forward = () => attempt.abort(call.signal.reason);
+      if (call.signal.aborted) forward();
+      else call.signal.addEventListener('abort', forward, { once: true });
+
+      const end = call.startedAt + limits.totalMs;
+      let due = Math.min(clock.now() + limits.firstEventMs, end);
+      let late: GatewayError | undefined;
+      // One timer at a time rather than one per event: when it fires it looks at the due time, and sleeps on if that has
+      // moved. It never sleeps longer than the shortest step by which the due time can come nearer.
+      const watch = (): (() => void) =>
+        clock.after(Math.max(1, Math.min(due - clock.now(), limits.betweenEventsMs)), () => {
+          if (clock.now() < due) cancelTimer = watch();
+          else {
+            late = tooLate(due === end);
+            attempt.abort(late);
+          }
+        });
+      let cancelTimer = watch();
+
+      try {
+        for await (const batch of next(request, { ...call, signal: attempt.signal })) {
+          // While the reader is busy with the batch, the backend is not what we wait for.
+          due = end;
+          yield batch;
+          due = Math.min(clock.now() + limits.betweenEventsMs, end);
+        }
+      } catch (error) {
+        throw late ?? error;
+      } finally {
+        cancelTimer();
+        call.signal.removeEventListener('abort', forward);
+        attempt.abort();
+      }
+    };
+}
+
+function tooLate(total: boolean): GatewayError {
+  const message = total
+    ? 'The request took longer than the gateway allows.'
+    : 'The model server did not answer in time.';
+  return new GatewayError('upstream_timeout', message, {
+    detail: total ? 'total deadline' : 'event deadline',
+  });
+}

@@ -1,0 +1,85 @@
+import { type GatewayError, toGatewayError } from '../../domain/error.ts';
+import type { UsageRecord } from '../../domain/record.ts';
+import type { Timings } from '../../domain/usage.ts';
+import type { Call, InferenceEvent, Step } from '../call.ts';
+import type { Clock, Telemetry, UsageSink } from '../ports.ts';
+import { clientClosed } from '../stream.ts';
+
+/** One ledger row and one log line per request, whatever its end. Outermost, so that refusals are seen too. */
+export function meter(deps: {
+  readonly usage: UsageSink;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}): Step {
+  const { usage, telemetry, clock } = deps;
+  return (next) =>
+    async function* (request, call) {
+      const { notes } = call;
+      let failure: GatewayError | undefined;
+      let lastBatchAt: number | undefined;
+      telemetry.requestStarted(call);
+      try {
+        for await (const batch of next(request, call)) {
+          const now = clock.now();
+          const first = notes.firstTokenAt === undefined;
+          notes.see(batch, now);
+          if (lastBatchAt !== undefined) telemetry.tokenGap(notes.model ?? request.model, now - lastBatchAt);
+          else if (first && notes.firstTokenAt !== undefined) {
+            telemetry.firstToken(notes.model ?? request.model, now - call.startedAt);
+          }
+          if (notes.firstTokenAt !== undefined) lastBatchAt = now;
+          yield notes.finished ? batch.map((event) => withTimings(event, call, now)) : batch;
+        }
+      } catch (thrown) {
+        // Whatever an abort looks like by the time it arrives here, its reason is why the request ended.
+        failure = toGatewayError(call.signal.aborted ? call.signal.reason : thrown);
+        throw failure;
+      } finally {
+        if (!notes.finished)
+          failure ??= call.signal.aborted ? toGatewayError(call.signal.reason) : clientClosed();
+        const record = toRecord(call, request.model, failure, clock.now());
+        usage.record(record);
+        telemetry.requestEnded(record, failure);
+      }
+    };
+}
+
+/** The last event with what only the gateway can know of the request's time. */
+function withTimings(event: InferenceEvent, call: Call, now: number): InferenceEvent {
+  if (event.type !== 'finished') return event;
+  return { ...event, timings: { ...event.timings, ...ownTimings(call, now) } };
+}
+
+function ownTimings(call: Call, now: number): Timings {
+  const { firstTokenAt } = call.notes;
+  return {
+    ...(firstTokenAt !== undefined && { firstTokenMs: firstTokenAt - call.startedAt }),
+    totalMs: now - call.startedAt,
+  };
+}
+
+function toRecord(
+  call: Call,
+  requestedModel: string,
+  failure: GatewayError | undefined,
+  now: number,
+): UsageRecord {
+  const { notes } = call;
+  const reason = notes.finished?.reasons[0]?.unified;
+  return {
+    id: call.id,
+    requestId: call.requestId,
+    keyId: call.principal.keyId,
+    protocol: call.protocol,
+    operation: call.operation,
+    model: notes.model ?? requestedModel,
+    ...(notes.backend !== undefined && { backend: notes.backend }),
+    status: failure === undefined ? 'ok' : failure.code === 'client_closed' ? 'cancelled' : 'error',
+    ...(failure !== undefined && { errorCode: failure.code }),
+    ...(reason !== undefined && { finishReason: reason }),
+    streamed: call.streamed,
+    usage: notes.usage(),
+    timings: { ...notes.finished?.timings, ...ownTimings(call, now) },
+    startedAt: new Date(call.startedAt),
+  };
+}

@@ -1,0 +1,45 @@
+import { assertCapable } from '../../domain/capability.ts';
+import { GatewayError } from '../../domain/error.ts';
+import { canonicalModelName, type Model } from '../../domain/model.ts';
+import { findModel } from '../../domain/routing.ts';
+import type { Step } from '../call.ts';
+import type { ChatProvider } from '../ports.ts';
+
+/**
+ * The model's full id, and whether it can do what is asked. Before the limits, so that a request which could never run
+ * takes nothing from them.
+ */
+export function resolve(provider: ChatProvider): Step {
+  return (next) =>
+    async function* (request, call) {
+      const model = await resolveModel(provider, request.model);
+      call.notes.model = model.id;
+      assertCapable(request, model);
+      yield* next(request.model === model.id ? request : { ...request, model: model.id }, call);
+    };
+}
+
+/** @throws GatewayError `model_not_found`, or `upstream_unavailable` where nobody is there to know. */
+export async function resolveModel(provider: ChatProvider, name: string): Promise<Model> {
+  const known = findModel(name, provider.backends());
+  if (known) return known;
+  // It may have been pulled a moment ago.
+  await provider.refresh();
+  const found = findModel(name, provider.backends());
+  if (found) return found;
+  if (!provider.backends().some((backend) => backend.healthy)) throw noBackend();
+  throw modelNotFound(name);
+}
+
+export function noBackend(): GatewayError {
+  return new GatewayError('upstream_unavailable', 'No model server is available right now.', {
+    retryAfterMs: 2000,
+  });
+}
+
+/** The same for a model that does not exist and for one that the caller may not know of. */
+export function modelNotFound(name: string): GatewayError {
+  const shown = canonicalModelName(name).slice(0, 128);
+  const message = `The model \`${shown}\` does not exist or you do not have access to it.`;
+  return new GatewayError('model_not_found', message, { param: 'model' });
+}

@@ -1,0 +1,38 @@
+import { type Backend, canonicalModelName, type Model } from './model.ts';
+
+/**
+ * The backends to try for a model, best first: healthy, holding the model, fewest requests in flight; among equals
+ * those with the model in memory; among those again, in turn, so that several idle replicas do not all choose the same.
+ * @param turn any number that differs from request to request.
+ */
+export function rankBackends(model: string, backends: readonly Backend[], turn: number): readonly Backend[] {
+  const able = backends.filter((backend) => backend.healthy && backend.models.has(model));
+  const start = able.length === 0 ? 0 : turn % able.length;
+  const inTurn = [...able.slice(start), ...able.slice(0, start)];
+  const coldness = (backend: Backend) => (backend.loaded.has(model) ? 0 : 1);
+  return inTurn.sort((a, b) => a.inFlight - b.inFlight || coldness(a) - coldness(b));
+}
+
+/** Every model that a healthy backend has, by id, in the order of the backends. */
+export function servedModels(backends: readonly Backend[]): ReadonlyMap<string, Model> {
+  const models = new Map<string, Model>();
+  for (const backend of backends) {
+    if (!backend.healthy) continue;
+    for (const [id, model] of backend.models) if (!models.has(id)) models.set(id, model);
+  }
+  return models;
+}
+
+/** The model a caller means by a name, among those that any of the backends, healthy or not, has or had. */
+export function findModel(name: string, backends: readonly Backend[]): Model | undefined {
+  const wanted = canonicalModelName(name);
+  let away: Model | undefined;
+  for (const backend of backends) {
+    for (const [id, model] of backend.models) {
+      if (canonicalModelName(id) !== wanted) continue;
+      if (backend.healthy) return model;
+      away ??= model;
+    }
+  }
+  return away;
+}

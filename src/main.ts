@@ -1,0 +1,56 @@
+import { banner } from './banner.ts';
+import { type App, compose } from './compose.ts';
+import { type Config, ConfigError, configFromEnvironment } from './config.ts';
+import { DEMO_KEYS } from './core/demo-keys.ts';
+import { GatewayError } from './domain/error.ts';
+
+/** Reads the configuration, composes, listens, and drains on a signal. */
+async function main(): Promise<void> {
+  const config = configFromEnvironment();
+  const app = await compose(config);
+  const stop = createStop(app, config);
+  process.once('SIGTERM', () => stop('SIGTERM', 0));
+  process.once('SIGINT', () => stop('SIGINT', 0));
+  // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew.
+  process.once('unhandledRejection', (error) => stop(describe(error), 1));
+  process.once('uncaughtException', (error) => stop(describe(error), 1));
+
+  const { port } = await app.listen();
+  app.telemetry.log('info', 'listening', { port });
+  if (!config.production) process.stdout.write(greet(config, app, port));
+}
+
+function createStop(app: App, config: Config): (reason: string, exitCode: number) => void {
+  let stopping = false;
+  return (reason, exitCode) => {
+    if (stopping) return;
+    stopping = true;
+    app.telemetry.log(exitCode === 0 ? 'info' : 'error', 'stopping', { reason });
+    app.close(config.shutdownGraceMs).then(
+      () => process.exit(exitCode),
+      () => process.exit(1),
+    );
+  };
+}
+
+function greet(config: Config, app: App, port: number): string {
+  const loopback = config.host === '127.0.0.1' || config.host === '0.0.0.0' || config.host === '::';
+  return banner({
+    url: `http://${loopback ? 'localhost' : config.host}:${port}`,
+    ...(config.seedDemoKeys && { demoKey: DEMO_KEYS[0].secret }),
+    simulated: app.simulated,
+    embeddedDatabase: config.databaseUrl === undefined,
+    model: 'llama3.1:8b',
+  });
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? (error.stack ?? error.message) : String(error);
+}
+
+main().catch((error: unknown) => {
+  // What an operator can mend comes as one readable message, everything else with its stack.
+  const expected = error instanceof ConfigError || error instanceof GatewayError;
+  process.stderr.write(`${expected ? error.message : describe(error)}\n`);
+  process.exit(1);
+});

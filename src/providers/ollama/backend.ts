@@ -1,0 +1,204 @@
+import type { Clock, LogFields, Telemetry } from '../../core/ports.ts';
+import { GatewayError, toGatewayError } from '../../domain/error.ts';
+import type { Backend, Model } from '../../domain/model.ts';
+import { decodeRunning, decodeShow, decodeTags, type ModelDetails } from './catalogue.ts';
+import type { OllamaClient } from './client.ts';
+import { isConnectFailure, unexpectedAnswer } from './errors.ts';
+import { isWireObject } from './wire.ts';
+
+/** What one backend needs to be watched. */
+export interface WatchOptions {
+  readonly label: string;
+  /** For probes alone, so that a backend whose connections are all in use can still be asked how it is. */
+  readonly probes: OllamaClient;
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  readonly pollMs: number;
+  readonly probeTimeoutMs: number;
+  /** Shared by all backends. */
+  readonly details: DetailsCache;
+  /** Called when `seen` has changed. */
+  readonly onChange: () => void;
+}
+
+export interface WatchedBackend {
+  /** As of the last look, but for `inFlight`, which is live. */
+  readonly seen: Backend;
+  /** Looks now, at the catalogue too. Never rejects. */
+  look(): Promise<void>;
+  /** Counts a request as in flight. @returns the function that ends it; calling it again does nothing. */
+  enter(): () => void;
+  /** Takes note of how a request failed: where nobody was there, nobody else needs to try before the next look. */
+  noteFailure(error: unknown): void;
+  stop(): void;
+}
+
+/** What older servers tell about one model at a time, by digest. */
+export type DetailsCache = Map<string, ModelDetails>;
+
+const MAX_PROBE_BYTES = 8 * 1024 * 1024;
+const MAX_CACHED_DETAILS = 1000;
+
+/** The catalogue changes rarely and costs the backend more than the rest, so it is read on every fifth look. */
+const LOOKS_PER_CATALOGUE = 5;
+
+/** One slow answer of a busy machine is not an outage; two in a row are treated as one. */
+const MISSES_UNTIL_DOWN = 2;
+
+type State = Omit<Backend, 'id' | 'inFlight'>;
+
+/** Watches one backend until stopped, independently of every other. The first look begins at once. */
+export function watchBackend(options: WatchOptions): WatchedBackend {
+  const { label, clock } = options;
+  let state: State | undefined;
+  let inFlight = 0;
+  let misses = 0;
+  let looks = 0;
+  let stopped = false;
+  let running: { readonly full: boolean; readonly done: Promise<void> } | undefined;
+  let cancelTimer = () => {};
+  let seen = snapshot();
+
+  function snapshot(): Backend {
+    const { healthy = false, models = new Map(), loaded = new Set<string>() } = state ?? {};
+    return {
+      id: label,
+      healthy,
+      models,
+      loaded,
+      get inFlight() {
+        return inFlight;
+      },
+    };
+  }
+
+  function become(next: State, reason?: GatewayError): void {
+    if (stopped) return;
+    if (state?.healthy !== next.healthy) logChange(options, next, reason);
+    state = next;
+    seen = snapshot();
+    options.onChange();
+  }
+
+  /** Its last known models stay, so that a model that is away can be told from one that never was. */
+  function becomeDown(reason: GatewayError): void {
+    if (state?.healthy === false) return;
+    become({ healthy: false, models: seen.models, loaded: new Set() }, reason);
+  }
+
+  async function lookOnce(full: boolean): Promise<void> {
+    try {
+      const next = await probe(options, seen, full);
+      misses = 0;
+      become(next);
+    } catch (thrown) {
+      const error = toGatewayError(thrown);
+      misses += 1;
+      if (isConnectFailure(error) || misses >= MISSES_UNTIL_DOWN || !state) becomeDown(error);
+    }
+  }
+
+  async function look(full: boolean): Promise<void> {
+    if (stopped) return;
+    if (running && (running.full || !full)) return running.done;
+    const before = running?.done ?? Promise.resolve();
+    const mine = { full, done: before.then(() => lookOnce(full)) };
+    running = mine;
+    await mine.done;
+    if (running === mine) running = undefined;
+  }
+
+  async function watch(): Promise<void> {
+    await look(looks++ % LOOKS_PER_CATALOGUE === 0 || !seen.healthy);
+    if (!stopped) cancelTimer = clock.after(options.pollMs, () => void watch());
+  }
+
+  void watch();
+
+  return {
+    get seen() {
+      return seen;
+    },
+    look: () => look(true),
+    enter() {
+      let left = false;
+      inFlight += 1;
+      return () => {
+        if (!left) inFlight -= 1;
+        left = true;
+      };
+    },
+    noteFailure(error) {
+      const failure = toGatewayError(error);
+      if (isConnectFailure(failure)) becomeDown(failure);
+    },
+    stop() {
+      stopped = true;
+      cancelTimer();
+    },
+  };
+}
+
+function logChange({ telemetry, label }: WatchOptions, next: State, reason: GatewayError | undefined): void {
+  const fields: LogFields = { backend: label, models: next.models.size };
+  if (next.healthy) telemetry.log('info', 'a backend is up', fields);
+  else telemetry.log('warn', 'a backend is down', { ...fields, code: reason?.code, detail: reason?.detail });
+}
+
+/** @throws where the backend does not say its version in time, which is what counts as being there. */
+async function probe(options: WatchOptions, last: Backend, full: boolean): Promise<State> {
+  const ask = (path: `/api/${string}`) => askInTime(options, path);
+  const [version, running, tags] = await Promise.allSettled([
+    ask('/api/version'),
+    ask('/api/ps').then(decodeRunning),
+    full ? ask('/api/tags').then((answer) => listModels(options, answer)) : last.models,
+  ]);
+  if (version.status === 'rejected') throw version.reason;
+  if (!isWireObject(version.value)) throw unexpectedAnswer('a version that is not one', options.label);
+  return {
+    healthy: true,
+    loaded: running.status === 'fulfilled' ? running.value : last.loaded,
+    models: tags.status === 'fulfilled' ? tags.value : last.models,
+  };
+}
+
+async function askInTime(options: WatchOptions, path: `/api/${string}`, body?: string): Promise<unknown> {
+  const { label } = options;
+  const controller = new AbortController();
+  const cancelTimer = options.clock.after(options.probeTimeoutMs, () =>
+    controller.abort(
+      new GatewayError('upstream_timeout', 'The model server does not answer.', {
+        detail: `${label}: ${path}`,
+      }),
+    ),
+  );
+  try {
+    const call = body === undefined ? { path } : { path, body };
+    return await options.probes.json(call, controller.signal, MAX_PROBE_BYTES);
+  } finally {
+    cancelTimer();
+  }
+}
+
+async function listModels(options: WatchOptions, answer: unknown): Promise<ReadonlyMap<string, Model>> {
+  const models = new Map<string, Model>();
+  for (const { model, complete } of decodeTags(answer)) {
+    models.set(model.id, complete ? model : { ...model, ...(await showModel(options, model)) });
+  }
+  return models;
+}
+
+/** Capabilities and sizes of a model that its listing lacks. A model that cannot be shown is listed without them. */
+async function showModel(options: WatchOptions, { id, digest }: Model): Promise<ModelDetails | undefined> {
+  const { details } = options;
+  const cached = digest === undefined ? undefined : details.get(digest);
+  if (cached) return cached;
+  try {
+    const shown = decodeShow(await askInTime(options, '/api/show', JSON.stringify({ model: id })));
+    if (details.size >= MAX_CACHED_DETAILS) details.clear();
+    if (digest !== undefined) details.set(digest, shown);
+    return shown;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,243 @@
+import {
+  type ChatRequest,
+  type EmbeddingRequest,
+  type Message,
+  type Sampling,
+  textOf,
+} from '../../domain/chat.ts';
+import { GatewayError } from '../../domain/error.ts';
+import { canonicalModelName, type Model } from '../../domain/model.ts';
+import { type ForcedCall, forcedCall } from './forced.ts';
+import {
+  isWireObject,
+  type WireChatRequest,
+  type WireEmbedRequest,
+  type WireMessage,
+  type WireOptions,
+} from './wire.ts';
+
+/** What the operator fixed for all requests. */
+export interface Settings {
+  /**
+   * Context sizes in tokens by canonical model name, or `*` for every other model. Never taken from a request: a size
+   * that differs from the loaded one makes Ollama unload the model and load it again.
+   */
+  readonly numCtx: ReadonlyMap<string, number>;
+  /** How long models stay in memory where the request does not say. Absent: the backend's own setting. */
+  readonly keepAlive?: number | string;
+}
+
+export interface EncodedChat {
+  readonly body: WireChatRequest;
+  /** What was asked for and is not sent, one sentence each. */
+  readonly warnings: readonly string[];
+  /** Present where the answer will be a call to be read out of the constrained text. */
+  readonly forced?: ForcedCall;
+}
+
+/**
+ * A chat request as the body of `/api/chat`.
+ * @param model as the backend lists it; `undefined` where it does not, which counts as a model without extras.
+ * @throws GatewayError `invalid_request` with the field at fault.
+ */
+export function encodeChat(request: ChatRequest, model: Model | undefined, settings: Settings): EncodedChat {
+  const warnings: string[] = [];
+  const forced = forcedCall(request);
+  const messages = request.messages.map((message, index) => encodeMessage(message, index, request.messages));
+  const think = encodeThink(request, model, warnings);
+  const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
+  const format = forced?.format ?? encodeFormat(request);
+  if (format !== undefined && tools.length > 0) {
+    warnings.push('The answer is held to the response format, so the model cannot call a tool.');
+  }
+  const options = encodeOptions(request.sampling, contextSize(request.model, settings));
+  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  return {
+    warnings,
+    ...(forced && { forced }),
+    body: {
+      model: request.model,
+      messages: forced ? withInstruction(messages, forced.instruction) : messages,
+      stream: true,
+      // A prompt that does not fit is an error for the caller to see. Ollama's default drops the oldest messages and
+      // says nothing. `shift`, which makes room while the answer grows, stays with the model's default: it is fixed
+      // when a model is loaded, so that another value would cost a reload.
+      truncate: false,
+      ...(tools.length > 0 && { tools: tools.map(encodeTool) }),
+      ...(format !== undefined && { format }),
+      ...(think !== undefined && { think }),
+      ...(options && { options }),
+      ...(keepAlive !== undefined && { keep_alive: keepAlive }),
+      ...(request.logprobs && { logprobs: true }),
+      ...(request.logprobs && request.logprobs.top > 0 && { top_logprobs: request.logprobs.top }),
+    },
+  };
+}
+
+/** An embedding request as the body of `/api/embed`. A text that does not fit is an error, as for chat. */
+export function encodeEmbedding(request: EmbeddingRequest, settings: Settings): WireEmbedRequest {
+  const numCtx = contextSize(request.model, settings);
+  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  return {
+    model: request.model,
+    input: request.inputs,
+    truncate: false,
+    ...(request.dimensions !== undefined && { dimensions: request.dimensions }),
+    ...(keepAlive !== undefined && { keep_alive: keepAlive }),
+    ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+  };
+}
+
+/**
+ * Runs an encoding that walks what the caller sent, to whatever depth the caller chose.
+ * @throws GatewayError `invalid_request` where that is deeper than the stack can follow.
+ */
+export function withinStack<T>(encode: () => T): T {
+  try {
+    return encode();
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    throw new GatewayError('invalid_request', 'The request is nested too deeply.', { cause: error });
+  }
+}
+
+function encodeMessage(message: Message, index: number, all: readonly Message[]): WireMessage {
+  const content = textOf(message.content);
+  switch (message.role) {
+    case 'system':
+      return { role: 'system', content };
+    case 'user': {
+      const images = message.content.flatMap((part) => (part.type === 'image' ? [part.base64] : []));
+      return { role: 'user', content, ...(images.length > 0 && { images }) };
+    }
+    case 'assistant':
+      return {
+        role: 'assistant',
+        content,
+        ...(message.reasoning && { thinking: message.reasoning }),
+        ...(message.toolCalls.length > 0 && {
+          tool_calls: message.toolCalls.map((call, position) => ({
+            id: call.id,
+            function: {
+              index: position,
+              name: call.name,
+              arguments: parseArguments(
+                call.arguments,
+                `messages[${index}].tool_calls[${position}].function.arguments`,
+              ),
+            },
+          })),
+        }),
+      };
+    case 'tool': {
+      const name = calledTool(message.toolCallId, all, index);
+      return {
+        role: 'tool',
+        content,
+        ...(name !== undefined && { tool_name: name }),
+        tool_call_id: message.toolCallId,
+      };
+    }
+  }
+}
+
+/** The name behind a tool result: that of the latest earlier call with its id. Templates know results by name. */
+function calledTool(id: string, messages: readonly Message[], before: number): string | undefined {
+  for (let index = before - 1; index >= 0; index--) {
+    const message = messages[index];
+    if (message?.role !== 'assistant') continue;
+    const call = message.toolCalls.find((candidate) => candidate.id === id);
+    if (call) return call.name;
+  }
+  return undefined;
+}
+
+function parseArguments(text: string, param: string) {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (isWireObject(value)) return value as WireToolArguments;
+  } catch {
+    // The same answer as for JSON that is not an object; the parser's own words may quote the text.
+  }
+  throw new GatewayError('invalid_request', 'Tool call arguments must be the JSON text of an object.', {
+    param,
+  });
+}
+
+type WireToolArguments = NonNullable<WireMessage['tool_calls']>[number]['function']['arguments'];
+
+function encodeTool(tool: ChatRequest['tools'][number]) {
+  return {
+    type: 'function',
+    function: {
+      name: tool.name,
+      ...(tool.description !== undefined && { description: tool.description }),
+      // Templates walk the properties, so that a tool without parameters still needs an empty set of them.
+      parameters: tool.parameters ?? { type: 'object', properties: {} },
+    },
+  } as const;
+}
+
+function encodeFormat({ responseFormat }: ChatRequest): WireChatRequest['format'] {
+  switch (responseFormat.type) {
+    case 'text':
+      return undefined;
+    case 'json':
+      return 'json';
+    case 'jsonSchema':
+      return responseFormat.schema;
+  }
+}
+
+const THINK = {
+  none: false,
+  minimal: 'low',
+  low: 'low',
+  medium: 'medium',
+  high: 'high',
+  xhigh: 'max',
+  max: 'max',
+} as const;
+
+function encodeThink(
+  { reasoningEffort }: ChatRequest,
+  model: Model | undefined,
+  warnings: string[],
+): WireChatRequest['think'] {
+  if (reasoningEffort === undefined) return undefined;
+  if (model?.capabilities.includes('thinking')) return THINK[reasoningEffort];
+  if (reasoningEffort !== 'none') {
+    warnings.push('The model does not reason, so the reasoning effort was not applied.');
+  }
+  return undefined;
+}
+
+function encodeOptions(sampling: Sampling, numCtx: number | undefined): WireOptions | undefined {
+  const { maxOutputTokens, temperature, topP, topK, minP, frequencyPenalty, presencePenalty, seed, stop } =
+    sampling;
+  const options: WireOptions = {
+    ...(maxOutputTokens !== undefined && { num_predict: maxOutputTokens }),
+    ...(numCtx !== undefined && { num_ctx: numCtx }),
+    ...(temperature !== undefined && { temperature }),
+    ...(topP !== undefined && { top_p: topP }),
+    ...(topK !== undefined && { top_k: topK }),
+    ...(minP !== undefined && { min_p: minP }),
+    ...(frequencyPenalty !== undefined && { frequency_penalty: frequencyPenalty }),
+    ...(presencePenalty !== undefined && { presence_penalty: presencePenalty }),
+    ...(seed !== undefined && { seed }),
+    // An empty list would take the model's own stop strings away.
+    ...(stop && stop.length > 0 && { stop }),
+  };
+  return Object.keys(options).length > 0 ? options : undefined;
+}
+
+function contextSize(model: string, settings: Settings): number | undefined {
+  return settings.numCtx.get(canonicalModelName(model)) ?? settings.numCtx.get('*');
+}
+
+/** After the caller's own opening system messages: templates merge neighbours, and many read only the opening ones. */
+function withInstruction(messages: readonly WireMessage[], instruction: string): readonly WireMessage[] {
+  const firstOther = messages.findIndex((message) => message.role !== 'system');
+  const at = firstOther < 0 ? messages.length : firstOther;
+  return [...messages.slice(0, at), { role: 'system', content: instruction }, ...messages.slice(at)];
+}

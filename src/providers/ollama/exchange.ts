@@ -1,0 +1,155 @@
+import type { Dispatcher } from 'undici';
+import { decodeSocketError } from './errors.ts';
+
+/** Bytes that may wait for a slow reader before the socket is paused. */
+const HIGH_WATER_BYTES = 64 * 1024;
+
+/** What may still come after the last line for the connection to be worth keeping: its end, and little else. */
+const DISCARD_BYTES = 64 * 1024;
+const DISCARD_MS = 1000;
+
+export interface Head {
+  readonly status: number;
+  /** By lower-case name. */
+  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
+}
+
+/**
+ * One request and its answer on one connection, read at the reader's pace: while nobody reads, the socket is paused and
+ * so is the backend. The signal ends it in whatever state it is, and the connection with it.
+ */
+export class Exchange implements Dispatcher.DispatchHandler {
+  readonly #backend: string;
+  readonly #signal: AbortSignal;
+  #controller: Dispatcher.DispatchController | undefined;
+  #head: Head | undefined;
+  #chunks: Buffer[] = [];
+  #waitingBytes = 0;
+  #ended = false;
+  #failure: Error | undefined;
+  #wake: (() => void) | undefined;
+  #discarding: { bytes: number; readonly timer: NodeJS.Timeout } | undefined;
+
+  constructor(backend: string, signal: AbortSignal) {
+    this.#backend = backend;
+    this.#signal = signal;
+    if (signal.aborted) this.#abort();
+    else signal.addEventListener('abort', this.#abort, { once: true });
+  }
+
+  /** @throws GatewayError, or the signal's reason. */
+  async head(): Promise<Head> {
+    while (!this.#head) {
+      if (this.#failure) throw this.#failure;
+      await this.#change();
+    }
+    return this.#head;
+  }
+
+  /**
+   * The bytes that have come since the last call, once there are some; `undefined` after the end.
+   * @throws GatewayError where the connection failed before the end, or the signal's reason.
+   */
+  async read(): Promise<Buffer | undefined> {
+    for (;;) {
+      const { 0: first, length } = this.#chunks;
+      if (first) {
+        const bytes = length === 1 ? first : Buffer.concat(this.#chunks);
+        this.#chunks = [];
+        this.#waitingBytes = 0;
+        this.#controller?.resume();
+        return bytes;
+      }
+      if (this.#failure) throw this.#failure;
+      if (this.#ended) return undefined;
+      await this.#change();
+    }
+  }
+
+  /** The answer is no longer wanted: ends the exchange and closes its connection, unless it is over already. */
+  cancel(): void {
+    if (!this.#ended) this.#fail(new Error('the exchange was left'));
+  }
+
+  /**
+   * Everything wanted has been read. The end of the body is usually on its way, and waiting for it, without anybody
+   * having to, keeps the connection usable. What does not end soon is cancelled.
+   */
+  release(): void {
+    this.#chunks = [];
+    if (this.#ended || this.#failure) return;
+    this.#signal.removeEventListener('abort', this.#abort);
+    this.#discarding = {
+      bytes: this.#waitingBytes,
+      timer: setTimeout(() => this.cancel(), DISCARD_MS).unref(),
+    };
+    this.#controller?.resume();
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    // Aborted while it waited for a connection: it must not be sent.
+    if (this.#failure) controller.abort(this.#failure);
+  }
+
+  onResponseStart(
+    _controller: Dispatcher.DispatchController,
+    status: number,
+    headers: Head['headers'],
+  ): void {
+    if (status < 200) return;
+    this.#head = { status, headers };
+    this.#notify();
+  }
+
+  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (this.#discarding) {
+      this.#discarding.bytes += chunk.length;
+      if (this.#discarding.bytes > DISCARD_BYTES) this.cancel();
+      return;
+    }
+    this.#chunks.push(chunk);
+    this.#waitingBytes += chunk.length;
+    if (this.#waitingBytes >= HIGH_WATER_BYTES) controller.pause();
+    this.#notify();
+  }
+
+  onResponseEnd(): void {
+    this.#ended = true;
+    this.#settle();
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+    this.#failure ??= decodeSocketError(error, this.#head !== undefined, this.#backend);
+    this.#settle();
+  }
+
+  readonly #abort = (): void => {
+    const reason: unknown = this.#signal.reason;
+    this.#fail(reason instanceof Error ? reason : new Error('aborted'));
+  };
+
+  #fail(reason: Error): void {
+    this.#failure ??= reason;
+    this.#chunks = [];
+    this.#controller?.abort(this.#failure);
+    this.#settle();
+  }
+
+  #settle(): void {
+    this.#signal.removeEventListener('abort', this.#abort);
+    clearTimeout(this.#discarding?.timer);
+    this.#notify();
+  }
+
+  #change(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+
+  #notify(): void {
+    this.#wake?.();
+    this.#wake = undefined;
+  }
+}

@@ -1,0 +1,185 @@
+import { randomBytes } from 'node:crypto';
+import type { ChatProvider, Clock, Telemetry } from '../../core/ports.ts';
+import type { ChatRequest, EmbeddingRequest } from '../../domain/chat.ts';
+import { GatewayError } from '../../domain/error.ts';
+import type { ChatStream, EmbeddingStream } from '../../domain/event.ts';
+import type { Backend } from '../../domain/model.ts';
+import { type DetailsCache, type WatchedBackend, watchBackend } from './backend.ts';
+import { createOllamaClient, type OllamaClient } from './client.ts';
+import { createChatDecoder } from './decode.ts';
+import { decodeEmbedding } from './embedding.ts';
+import { encodeChat, encodeEmbedding, type Settings, withinStack } from './encode.ts';
+import type { Exchange } from './exchange.ts';
+
+export interface FleetOptions {
+  /** Base addresses. Their order gives the labels: `ollama-1`, `ollama-2`, … */
+  readonly urls: readonly string[];
+  readonly clock: Clock;
+  readonly telemetry: Telemetry;
+  /** Context sizes by canonical model name, or `*`. Absent: the backends' own. */
+  readonly numCtx?: ReadonlyMap<string, number>;
+  /** How long models stay in memory where a request does not say. Absent: the backends' own setting. */
+  readonly keepAlive?: number | string;
+  readonly connectTimeoutMs?: number;
+  /** Time between two looks at a backend. */
+  readonly pollMs?: number;
+  /** How long a backend may take to say that it is there. */
+  readonly probeTimeoutMs?: number;
+  /** Most connections to one backend: an upper bound on memory, far above what a backend can work on. */
+  readonly connections?: number;
+}
+
+/**
+ * The fleet of Ollama servers, each watched in the background from now until `close()`. The first looks are under way
+ * when this returns; `refresh()` waits for them.
+ */
+export function createOllamaFleet(options: FleetOptions): ChatProvider {
+  const { clock } = options;
+  const settings: Settings = {
+    numCtx: options.numCtx ?? new Map(),
+    ...(options.keepAlive !== undefined && { keepAlive: options.keepAlive }),
+  };
+  let snapshot: readonly Backend[] | undefined;
+  const details: DetailsCache = new Map();
+  const members = new Map(
+    options.urls.map((url, index) => {
+      const label = `ollama-${index + 1}`;
+      const forget = () => {
+        snapshot = undefined;
+      };
+      return [label, createMember(url, label, options, details, forget)];
+    }),
+  );
+  const all = [...members.values()];
+
+  const lookEverywhere = () => Promise.all(all.map((member) => member.backend.look())).then(() => undefined);
+  let lastLook = { at: clock.now(), done: lookEverywhere() };
+
+  const find = (id: string): Member => {
+    const member = members.get(id);
+    if (!member)
+      throw new GatewayError('upstream_unavailable', 'There is no such model server.', { detail: id });
+    return member;
+  };
+
+  return {
+    backends() {
+      snapshot ??= all.map((member) => member.backend.seen);
+      return snapshot;
+    },
+    refresh() {
+      if (clock.now() - lastLook.at >= 1000) lastLook = { at: clock.now(), done: lookEverywhere() };
+      return lastLook.done;
+    },
+    chat: (id, request, signal) => chat(find(id), request, settings, signal),
+    embed: (id, request, signal) => embed(find(id), request, settings, signal),
+    async close() {
+      const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');
+      for (const { backend } of all) backend.stop();
+      await Promise.all(all.flatMap(({ client, probes }) => [client.close(reason), probes.close(reason)]));
+    },
+  };
+}
+
+interface Member {
+  readonly backend: WatchedBackend;
+  readonly client: OllamaClient;
+  readonly probes: OllamaClient;
+}
+
+function createMember(
+  url: string,
+  label: string,
+  options: FleetOptions,
+  details: DetailsCache,
+  onChange: () => void,
+): Member {
+  const { clock, telemetry, connectTimeoutMs = 2000, pollMs = 2000, probeTimeoutMs = 1000 } = options;
+  const client = createOllamaClient({
+    url,
+    label,
+    connectTimeoutMs,
+    connections: options.connections ?? 512,
+  });
+  const probes = createOllamaClient({ url, label, connectTimeoutMs: probeTimeoutMs, connections: 4 });
+  const backend = watchBackend({
+    label,
+    probes,
+    clock,
+    telemetry,
+    pollMs,
+    probeTimeoutMs,
+    details,
+    onChange,
+  });
+  return { backend, client, probes };
+}
+
+async function* chat(
+  { backend, client }: Member,
+  request: ChatRequest,
+  settings: Settings,
+  signal: AbortSignal,
+): ChatStream {
+  const model = backend.seen.models.get(request.model);
+  const encoded = withinStack(() => {
+    const { body, ...rest } = encodeChat(request, model, settings);
+    return { ...rest, body: JSON.stringify(body), constrained: body.format !== undefined };
+  });
+  const { body, ...context } = encoded;
+  const decoder = createChatDecoder({
+    ...context,
+    model: request.model,
+    backend: backend.seen.id,
+    parallelToolCalls: request.parallelToolCalls,
+    logprobs: request.logprobs !== undefined,
+    randomBytes,
+  });
+  const leave = backend.enter();
+  let exchange: Exchange | undefined;
+  try {
+    exchange = await client.open({ path: '/api/chat', body }, signal);
+    while (!decoder.finished) {
+      const bytes = await exchange.read();
+      const events = bytes ? decoder.push(bytes) : decoder.end();
+      // Given back before the events are handed over: a reader that has the last one need not come back for more.
+      if (decoder.finished) {
+        exchange.release();
+        leave();
+      }
+      if (events.length > 0) yield events;
+      if (decoder.failure) throw decoder.failure;
+    }
+  } catch (error) {
+    backend.noteFailure(error);
+    throw error;
+  } finally {
+    if (!decoder.finished) exchange?.cancel();
+    leave();
+  }
+}
+
+/** Ample for the longest vectors there are, so that a hostile answer cannot fill the memory. */
+const MAX_VECTOR_BYTES = 256 * 1024;
+const MAX_EMBEDDING_BYTES = 256 * 1024 * 1024;
+
+async function* embed(
+  { backend, client }: Member,
+  request: EmbeddingRequest,
+  settings: Settings,
+  signal: AbortSignal,
+): EmbeddingStream {
+  const body = JSON.stringify(encodeEmbedding(request, settings));
+  const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
+  const leave = backend.enter();
+  try {
+    const answer = await client.json({ path: '/api/embed', body }, signal, maxBytes);
+    leave();
+    yield decodeEmbedding(answer, request);
+  } catch (error) {
+    backend.noteFailure(error);
+    throw error;
+  } finally {
+    leave();
+  }
+}

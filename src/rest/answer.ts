@@ -1,0 +1,80 @@
+import type { Clock, Telemetry } from '../core/ports.ts';
+import { type Cancellable, holdBack } from '../core/stream.ts';
+import { toGatewayError } from '../domain/error.ts';
+import type { ChatEvent } from '../domain/event.ts';
+import type { LimitsState } from '../domain/limit.ts';
+import type { RestResponse } from './context.ts';
+import { encodeError, logBug } from './errors.ts';
+import { setLimitHeaders, setProcessingTime, setWarnings } from './headers.ts';
+import { createEventStream, DONE, type EventStreamOptions, encodeJson, frame } from './sse.ts';
+
+export interface AnswerOptions extends EventStreamOptions {
+  readonly telemetry: Pick<Telemetry, 'log'>;
+  readonly holdBackMs: number;
+}
+
+/** A request under way, as far as its answer is concerned. */
+export interface Source<E> {
+  readonly events: Cancellable<E>;
+  readonly limits: LimitsState | undefined;
+}
+
+/** Turns batches of events into frames. One per stream, as it keeps what has been sent. */
+export interface StreamEncoder<E> {
+  encode(batch: readonly E[]): string;
+  /** Everything between the last event and `[DONE]`. @throws GatewayError where events are missing. */
+  end(): string;
+}
+
+export function sendJson(res: RestResponse, body: unknown, clock: Clock): void {
+  setProcessingTime(res, clock);
+  res.status(200).json(body);
+}
+
+/** Runs something that needs the core's decision, and shows the limits as of it, whatever the outcome. */
+export async function withLimitHeaders<R>(
+  res: RestResponse,
+  source: Pick<Source<unknown>, 'limits'>,
+  run: () => Promise<R>,
+): Promise<R> {
+  try {
+    return await run();
+  } finally {
+    setLimitHeaders(res, source.limits);
+  }
+}
+
+/**
+ * Answers with a stream. Until the first real event, and at most for `holdBackMs`, failures are thrown and get their
+ * true status; afterwards the status is 200, and a failure is the last frame, without `[DONE]`.
+ */
+export async function sendStream<E extends ChatEvent>(
+  res: RestResponse,
+  source: Source<E>,
+  encoder: StreamEncoder<E>,
+  warnings: readonly string[],
+  options: AnswerOptions,
+): Promise<void> {
+  const seen = [...warnings];
+  const isReal = (batch: readonly E[]) => {
+    for (const event of batch) if (event.type === 'started') seen.push(...event.warnings);
+    return batch.some((event) => event.type !== 'queued' && event.type !== 'loading');
+  };
+  const held = await withLimitHeaders(res, source, () => holdBack(source.events, isReal, options.holdBackMs));
+  setWarnings(res, seen);
+  setProcessingTime(res, options.clock);
+
+  const out = createEventStream(res, options);
+  out.open();
+  if (!held.committed) out.ping();
+  try {
+    for await (const batch of held.stream) {
+      const frames = encoder.encode(batch);
+      if (frames !== '') await out.write(frames);
+    }
+    out.end(encoder.end() + DONE);
+  } catch (thrown) {
+    logBug(thrown, res.locals, options.telemetry);
+    out.end(frame(encodeJson(encodeError(toGatewayError(thrown)))));
+  }
+}

@@ -1,0 +1,169 @@
+import type { ErrorRequestHandler } from 'express';
+import type { Clock, Telemetry } from '../core/ports.ts';
+import { clientClosed } from '../core/stream.ts';
+import { type ErrorCode, GatewayError, toGatewayError } from '../domain/error.ts';
+import type { Locals, RestRequest } from './context.ts';
+import { setProcessingTime } from './headers.ts';
+
+/** OpenAI's body of every failure. All four keys are always there: the SDKs read them without asking. */
+export interface ErrorBody {
+  readonly error: {
+    readonly message: string;
+    readonly type: string;
+    readonly param: string | null;
+    readonly code: string | null;
+  };
+}
+
+export type ParameterFault =
+  | 'missing_required_parameter'
+  | 'invalid_type'
+  | 'invalid_value'
+  | 'unsupported_value'
+  | 'integer_below_min_value'
+  | 'integer_above_max_value'
+  | 'decimal_below_min_value'
+  | 'decimal_above_max_value'
+  | 'empty_string'
+  | 'empty_array'
+  | 'string_above_max_length'
+  | 'array_above_max_length';
+
+/** An `invalid_request` that says in OpenAI's vocabulary what is wrong with the field. */
+export class ParameterError extends GatewayError {
+  readonly fault: ParameterFault;
+
+  constructor(fault: ParameterFault, param: string, message: string) {
+    super('invalid_request', message, { param });
+    this.fault = fault;
+  }
+}
+
+interface Wire {
+  readonly status: number;
+  readonly type: 'invalid_request_error' | 'server_error' | 'requests' | 'tokens';
+  readonly code: string | null;
+}
+
+/** How each failure looks in OpenAI's terms. The only such table: a new code does not compile before it is here. */
+const WIRE: Readonly<Record<ErrorCode, Wire>> = {
+  invalid_request: { status: 400, type: 'invalid_request_error', code: null },
+  unsupported_parameter: { status: 400, type: 'invalid_request_error', code: 'unsupported_parameter' },
+  capability_missing: { status: 400, type: 'invalid_request_error', code: 'capability_missing' },
+  context_length_exceeded: { status: 400, type: 'invalid_request_error', code: 'context_length_exceeded' },
+  missing_api_key: { status: 401, type: 'invalid_request_error', code: null },
+  invalid_api_key: { status: 401, type: 'invalid_request_error', code: 'invalid_api_key' },
+  not_permitted: { status: 403, type: 'invalid_request_error', code: 'insufficient_permissions' },
+  model_not_found: { status: 404, type: 'invalid_request_error', code: 'model_not_found' },
+  not_found: { status: 404, type: 'invalid_request_error', code: null },
+  method_not_allowed: { status: 405, type: 'invalid_request_error', code: 'method_not_supported' },
+  body_too_large: { status: 413, type: 'invalid_request_error', code: 'request_too_large' },
+  unsupported_media_type: { status: 415, type: 'invalid_request_error', code: 'unsupported_media_type' },
+  client_closed: { status: 499, type: 'invalid_request_error', code: 'client_closed' },
+  rate_limited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
+  request_too_large: { status: 429, type: 'tokens', code: 'rate_limit_exceeded' },
+  internal: { status: 500, type: 'server_error', code: null },
+  upstream_failed: { status: 502, type: 'server_error', code: 'upstream_failed' },
+  upstream_incomplete: { status: 502, type: 'server_error', code: 'upstream_incomplete' },
+  upstream_invalid_output: { status: 502, type: 'server_error', code: 'upstream_invalid_output' },
+  upstream_unavailable: { status: 503, type: 'server_error', code: 'upstream_unavailable' },
+  upstream_busy: { status: 503, type: 'server_error', code: 'upstream_busy' },
+  storage_unavailable: { status: 503, type: 'server_error', code: 'storage_unavailable' },
+  shutting_down: { status: 503, type: 'server_error', code: 'shutting_down' },
+  upstream_timeout: { status: 504, type: 'server_error', code: 'upstream_timeout' },
+};
+
+/** What to wait where the failure itself does not know better. */
+const DEFAULT_RETRY_AFTER_MS = 1000;
+
+export function encodeError(error: GatewayError): ErrorBody {
+  const wire = WIRE[error.code];
+  const isTokenLimit = error.code === 'rate_limited' && error.limit === 'tokens';
+  const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
+  return {
+    error: {
+      message: error.message,
+      type: isTokenLimit ? 'tokens' : wire.type,
+      param: isMessageFault ? 'messages' : (error.param ?? null),
+      code: error instanceof ParameterError ? error.fault : wire.code,
+    },
+  };
+}
+
+/** The headers by which the official SDKs decide whether and when to try again. */
+export function retryHeaders(error: GatewayError): Record<string, string> {
+  const { status } = WIRE[error.code];
+  if (status === 401) return { 'WWW-Authenticate': 'Bearer' };
+  const isRetriedByDefault = status === 429 || status >= 500;
+  if (!error.retryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
+  if (error.retryAfterMs === undefined && status !== 429 && status !== 503) return {};
+  const ms = Math.max(1, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
+  return { 'retry-after': String(Math.ceil(ms / 1000)), 'retry-after-ms': String(ms) };
+}
+
+type RestErrorHandler = ErrorRequestHandler<RestRequest['params'], unknown, unknown, unknown, Locals>;
+
+/** The end of every request that failed before its status was sent. */
+export function handleError(telemetry: Pick<Telemetry, 'log'>, clock: Clock): RestErrorHandler {
+  return (thrown: unknown, _req, res, next) => {
+    if (res.headersSent) return next(thrown);
+    const error = decodeHttpError(thrown);
+    if (error.code === 'internal') logBug(thrown, res.locals, telemetry);
+    // Nobody is left to answer.
+    if (res.destroyed) return;
+    res.set(retryHeaders(error));
+    setProcessingTime(res, clock);
+    res.status(WIRE[error.code].status).json(encodeError(error));
+  };
+}
+
+/**
+ * Logs what is a mistake of this façade; the core has logged its own failures by then. An exception's message may quote
+ * the content it stumbled over, so only its name and place are kept.
+ */
+export function logBug(
+  thrown: unknown,
+  { requestId }: Pick<Locals, 'requestId'>,
+  telemetry: Pick<Telemetry, 'log'>,
+): void {
+  if (thrown instanceof GatewayError) return;
+  const isError = thrown instanceof Error;
+  telemetry.log('error', 'the REST façade failed to handle a request', {
+    request_id: requestId,
+    error: isError ? thrown.name : typeof thrown,
+    at: isError
+      ? thrown.stack
+          ?.split('\n')
+          .find((line) => /^\s+at /.test(line))
+          ?.trim()
+      : undefined,
+  });
+}
+
+/** What Express and its body parser throw, as ours. Their messages may quote the body, so none is passed on. */
+export function decodeHttpError(thrown: unknown): GatewayError {
+  if (thrown instanceof GatewayError || typeof thrown !== 'object' || thrown === null) {
+    return toGatewayError(thrown);
+  }
+  switch ('type' in thrown ? thrown.type : undefined) {
+    case 'entity.too.large':
+      return new GatewayError('body_too_large', 'The request body is too large.');
+    case 'entity.parse.failed':
+      return new GatewayError('invalid_request', 'The request body is not valid JSON.');
+    case 'entity.verify.failed':
+      return new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
+    case 'request.size.invalid':
+      return new GatewayError('invalid_request', 'The request body is not as long as Content-Length says.');
+    case 'charset.unsupported':
+      return new GatewayError('unsupported_media_type', 'The request body must be encoded in UTF-8.');
+    case 'encoding.unsupported':
+      return new GatewayError('unsupported_media_type', 'Compressed request bodies are not supported.');
+    case 'request.aborted':
+      return clientClosed();
+  }
+  // The router's only failure of its own: a path whose percent-encoding is broken.
+  if (thrown instanceof URIError || ('status' in thrown && thrown.status === 400)) {
+    return new GatewayError('invalid_request', 'The path of the request is malformed.', { cause: thrown });
+  }
+  return toGatewayError(thrown);
+}

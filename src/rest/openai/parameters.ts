@@ -1,0 +1,205 @@
+import { z } from 'zod';
+import type { JsonObject } from '../../domain/chat.ts';
+import { chatMessage } from './messages.ts';
+import type { Refusals } from './validation.ts';
+
+/*
+ * Every parameter of the three inference operations. A parameter stands in its operation's schema, where it is honoured
+ * or, being harmless, accepted without effect, or in its list of refusals. Anything else is ignored, and listed in
+ * `x-ignored-parameters` in debug mode. Null is the same as absent for whatever is optional.
+ */
+
+const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+/** Anything that JSON can say in an object: it has come out of a JSON parser, so only the outermost kind is in doubt. */
+const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>());
+
+const functionTool = z.object({
+  type: z.literal('function'),
+  function: z.object({
+    name: z.string().regex(NAME),
+    description: z.string().nullish(),
+    parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
+    strict: z.boolean().nullish(),
+  }),
+});
+
+const toolChoice = z.union([
+  z.enum(['none', 'auto', 'required']),
+  z.object({ type: z.literal('function'), function: z.object({ name: z.string().min(1) }) }),
+]);
+
+const responseFormat = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('text') }),
+  z.object({ type: z.literal('json_object') }),
+  z.object({
+    type: z.literal('json_schema'),
+    json_schema: z.object({
+      name: z.string().regex(NAME),
+      description: z.string().nullish(),
+      schema: jsonObject.nullish(),
+      strict: z.boolean().nullish(),
+    }),
+  }),
+]);
+
+const streamOptions = z.object({
+  include_usage: z.boolean().nullish().describe('One last chunk without choices carries the usage.'),
+  include_obfuscation: z.boolean().nullish().describe('Without effect.'),
+});
+
+const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]);
+const model = z.string().min(1).max(256);
+const maxTokens = z.int().min(1);
+const keepAlive = z
+  .union([z.number(), z.string().regex(/^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)?){1,8}$/)])
+  .describe('Extension: how long the model stays in memory, in seconds or as `5m`.');
+
+const samplingFields = {
+  temperature: z.number().min(0).max(2).nullish(),
+  top_p: z.number().min(0).max(1).nullish(),
+  frequency_penalty: z.number().min(-2).max(2).nullish(),
+  presence_penalty: z.number().min(-2).max(2).nullish(),
+  seed: z.int().nullish(),
+  stop: stop.nullish(),
+  top_k: z.int().min(0).nullish().describe('Extension.'),
+  min_p: z.number().min(0).max(1).nullish().describe('Extension.'),
+};
+
+const fields = {
+  n: z.int().min(1).max(128).nullish(),
+  stream: z.boolean().nullish(),
+  stream_options: streamOptions.nullish().describe('Only with `stream`.'),
+  keep_alive: keepAlive.nullish(),
+};
+
+/** Accepted without effect: what they would do makes no difference to the answer. */
+const inert = {
+  user: z.string().nullish().describe('Without effect.'),
+  metadata: z
+    .record(z.string().max(64), z.string().max(512))
+    .refine((pairs) => Object.keys(pairs).length <= 16, 'at most 16 pairs')
+    .nullish()
+    .describe('Without effect.'),
+  service_tier: z.enum(['auto', 'default']).nullish().describe('There is one tier.'),
+  safety_identifier: z.string().nullish().describe('Without effect.'),
+  prompt_cache_key: z.string().nullish().describe('Without effect: the backend caches by itself.'),
+  prompt_cache_retention: z.unknown().optional().describe('Without effect.'),
+  prompt_cache_options: z.unknown().optional().describe('Without effect.'),
+};
+
+export const chatCompletionRequest = z
+  .object({
+    model,
+    messages: z.array(chatMessage).min(1),
+    max_completion_tokens: maxTokens.nullish().describe('Wins over `max_tokens`.'),
+    max_tokens: maxTokens.nullish().describe('The older name of `max_completion_tokens`.'),
+    ...samplingFields,
+    ...fields,
+    logprobs: z.boolean().nullish(),
+    top_logprobs: z.int().min(0).max(20).nullish().describe('Only with `logprobs`.'),
+    tools: z.array(functionTool).max(128).nullish(),
+    tool_choice: toolChoice.nullish(),
+    parallel_tool_calls: z.boolean().nullish(),
+    response_format: responseFormat.nullish(),
+    reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+    ...inert,
+    verbosity: z.enum(['low', 'medium', 'high']).nullish().describe('Without effect, with a warning.'),
+    prediction: z.unknown().optional().describe('Without effect: it could only have made the answer faster.'),
+    modalities: z.array(z.literal('text')).nullish().describe('Text is all there is.'),
+  })
+  .meta({
+    id: 'ChatCompletionRequest',
+    examples: [
+      { model: 'llama3.1:8b', messages: [{ role: 'user', content: 'Why is the sky blue?' }] },
+      {
+        model: 'llama3.1:8b',
+        messages: [
+          { role: 'developer', content: 'Answer in one sentence.' },
+          { role: 'user', content: [{ type: 'text', text: 'What is a gateway?' }] },
+        ],
+        max_completion_tokens: 64,
+        temperature: 0.2,
+        stream: true,
+        stream_options: { include_usage: true },
+      },
+      {
+        model: 'llama3.1:8b',
+        messages: [{ role: 'user', content: 'What is the weather in Paris?' }],
+        tools: [
+          {
+            type: 'function',
+            function: {
+              name: 'get_weather',
+              parameters: {
+                type: 'object',
+                properties: { city: { type: 'string' } },
+                required: ['city'],
+              },
+            },
+          },
+        ],
+        tool_choice: 'auto',
+      },
+    ],
+  });
+
+const isEmptyObject = (value: unknown) => typeof value === 'object' && Object.keys(value ?? {}).length === 0;
+
+export const CHAT_REFUSALS: Refusals = {
+  functions: { reason: "Use 'tools' instead." },
+  function_call: { reason: "Use 'tool_choice' instead." },
+  logit_bias: { reason: 'The backends have no such control.', harmless: isEmptyObject },
+  audio: { reason: 'Only text is answered.' },
+  web_search_options: { reason: 'There is no web search.' },
+  moderation: { reason: 'There is no moderation.' },
+  store: { reason: 'Completions are not stored.', harmless: (value) => value === false },
+};
+
+export const completionRequest = z
+  .object({
+    model,
+    prompt: z
+      .union([z.string(), z.array(z.string()).min(1).max(128)])
+      .describe('Text. Each prompt of a list is answered by itself, one after the other.'),
+    max_tokens: maxTokens.nullish().describe('16 where absent.'),
+    echo: z.boolean().nullish().describe('The prompt before the answer. Not together with `logprobs`.'),
+    logprobs: z.int().min(0).max(5).nullish(),
+    best_of: z.int().min(1).nullish().describe('No more than `n`.'),
+    ...samplingFields,
+    ...fields,
+    user: inert.user,
+  })
+  .meta({
+    id: 'CompletionRequest',
+    examples: [{ model: 'llama3.1:8b', prompt: 'Once upon a time', max_tokens: 16 }],
+  });
+
+export const COMPLETION_REFUSALS: Refusals = {
+  suffix: { reason: 'Inserting text is not supported.', harmless: (value) => value === '' },
+  logit_bias: { reason: 'The backends have no such control.', harmless: isEmptyObject },
+};
+
+const MAX_INPUTS = 2048;
+
+export const embeddingRequest = z
+  .object({
+    model,
+    input: z
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1).max(MAX_INPUTS)])
+      .describe('Text. Arrays of tokens are refused, as each model counts its own.'),
+    encoding_format: z
+      .enum(['float', 'base64'])
+      .nullish()
+      .describe('`base64` is little-endian float32, which the official SDKs ask for by themselves.'),
+    dimensions: z.int().min(1).nullish(),
+    keep_alive: keepAlive.nullish(),
+    user: inert.user,
+  })
+  .meta({
+    id: 'EmbeddingRequest',
+    examples: [{ model: 'nomic-embed-text:latest', input: ['The sky is blue.', 'So is the sea.'] }],
+  });
+
+export const EMBEDDING_REFUSALS: Refusals = {};
+
+export type SamplingFields = Pick<z.output<typeof chatCompletionRequest>, keyof typeof samplingFields>;

@@ -1,0 +1,114 @@
+import type { ServerResponse } from 'node:http';
+import type { Clock } from '../core/ports.ts';
+import { clientClosed } from '../core/stream.ts';
+
+export interface EventStreamOptions {
+  readonly clock: Clock;
+  readonly pingMs: number;
+  readonly stallMs: number;
+}
+
+/** One response as a stream of server-sent events. What is written must be whole frames. */
+export interface EventStream {
+  /** Sends status and headers now, and from here on a comment whenever the stream was silent for `pingMs`. */
+  open(): void;
+  ping(): void;
+  /**
+   * Resolves when the client has taken enough of it, so that awaiting each write bounds the memory of a connection.
+   * @throws GatewayError `client_closed` where the client has left or has not read for `stallMs`; the connection is
+   * closed then.
+   */
+  write(frames: string): Promise<void>;
+  /** Writes the last frames, if any, and ends the response. */
+  end(frames: string): void;
+}
+
+/** A comment: clients ignore it. Never a named or an empty event, which they would parse. */
+const PING = ': ping\n\n';
+
+export function createEventStream(
+  res: ServerResponse,
+  { clock, pingMs, stallMs }: EventStreamOptions,
+): EventStream {
+  let lastWrite = clock.now();
+  let cancelPing: () => void = () => undefined;
+
+  // Rearmed when it fires and not on each write: a stream of many tokens would set and clear a timer for each.
+  const armPing = (ms: number) => {
+    cancelPing = clock.after(ms, () => {
+      const silence = clock.now() - lastWrite;
+      if (silence >= pingMs) ping();
+      armPing(silence >= pingMs ? pingMs : pingMs - silence);
+    });
+  };
+
+  const ping = () => {
+    lastWrite = clock.now();
+    // A client that is behind has enough to read.
+    if (!res.writableNeedDrain && !res.destroyed) res.write(PING);
+  };
+
+  return {
+    open() {
+      res.statusCode = 200;
+      res.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
+      res.setHeader('Cache-Control', 'no-cache');
+      res.setHeader('X-Accel-Buffering', 'no');
+      res.flushHeaders();
+      res.once('close', () => cancelPing());
+      if (!res.destroyed) armPing(pingMs);
+    },
+    ping,
+    async write(frames) {
+      if (res.destroyed) throw clientClosed();
+      lastWrite = clock.now();
+      if (!res.write(frames)) await drained(res, clock, stallMs);
+    },
+    end(frames) {
+      cancelPing();
+      if (res.destroyed) return;
+      const cancelCut = clock.after(stallMs, () => res.destroy());
+      res.once('close', cancelCut);
+      res.end(frames);
+    },
+  };
+}
+
+function drained(res: ServerResponse, clock: Clock, stallMs: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const settle = (act: () => void) => () => {
+      cancelCut();
+      res.off('drain', onDrain);
+      res.off('close', onClose);
+      act();
+    };
+    const onDrain = settle(resolve);
+    const onClose = settle(() => reject(clientClosed()));
+    const cancelCut = clock.after(stallMs, () => res.destroy());
+    res.on('drain', onDrain);
+    res.on('close', onClose);
+  });
+}
+
+/**
+ * JSON that no reader of event streams can split. JSON escapes CR and LF itself; these three are line ends to readers
+ * that are broader than the standard, such as those built on Python's `splitlines`.
+ */
+export function encodeJson(value: unknown): string {
+  const json = JSON.stringify(value);
+  return WIDE_LINE_END.test(json) ? json.replace(WIDE_LINE_ENDS, escapeCharacter) : json;
+}
+
+const WIDE_LINE_END = /[\u0085\u2028\u2029]/;
+const WIDE_LINE_ENDS = /[\u0085\u2028\u2029]/g;
+
+function escapeCharacter(character: string): string {
+  return `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+}
+
+/** The JSON text of one event as a frame, its closing blank line included, without which readers drop it. */
+export function frame(json: string): string {
+  return `data: ${json}\n\n`;
+}
+
+export const DONE = frame('[DONE]');

@@ -1,0 +1,184 @@
+import pg from 'pg';
+import { GatewayError } from '../domain/error.ts';
+import { type Database, isOutage, storageUnavailable, type Transaction, toStorageError } from './database.ts';
+import { createWatch } from './watch.ts';
+
+export interface PostgresOptions {
+  /** `postgresql://user:password@host:port/database`. */
+  readonly url: string;
+  /** Connections of this replica at most. All replicas together must stay below the server's `max_connections`. */
+  readonly maxConnections?: number;
+  /**
+   * Runs once, on the first contact with the server, before anything else may use it: migrations. Where it fails for
+   * any other reason than an outage, opening fails.
+   */
+  readonly prepare?: (database: Database) => Promise<unknown>;
+  /** At each change, for the log. */
+  readonly onStateChange?: (state: 'up' | 'down', detail: string) => void;
+}
+
+/** A frozen server costs a caller one of each at most: one to connect, one for the statement. */
+const CONNECT_TIMEOUT_MS = 1000;
+const QUERY_TIMEOUT_MS = 1000;
+/** The server gives up first, so that a statement that is merely slow is not taken for a lost server. */
+const STATEMENT_TIMEOUT_MS = 900;
+
+/**
+ * Opens a pool of connections. Resolves after the first contact, also where that fails: the gateway starts while its
+ * database is away, and `state()` says so. While it is away every call fails at once, and one probe at a time looks
+ * for its return.
+ * @throws GatewayError what `prepare` threw, unless that was `storage_unavailable`.
+ */
+export async function openPostgres(options: PostgresOptions): Promise<Database> {
+  let pool = createPool(options);
+  let prepared = options.prepare === undefined;
+  let closing: Promise<void> | undefined;
+
+  const direct: Database = {
+    query: (sql, params = []) => send(() => pool.query(sql, params)),
+    transaction: (work, { timeoutMs = QUERY_TIMEOUT_MS } = {}) => inTransaction(pool, send, work, timeoutMs),
+    state: () => (watch.isUp() ? 'up' : 'down'),
+    async close() {
+      watch.close();
+      closing ??= pool.end();
+      await closing;
+    },
+  };
+
+  const watch = createWatch(
+    async () => {
+      if (prepared) await direct.query('select 1');
+      else await options.prepare?.(direct);
+      prepared = true;
+    },
+    (up, reason) => {
+      // Idle connections to a server that went away may be dead without knowing it: each would cost a probe.
+      if (!up) replacePool();
+      options.onStateChange?.(up ? 'up' : 'down', reason === undefined ? '' : describe(reason));
+    },
+  );
+
+  function replacePool(): void {
+    void pool.end();
+    pool = createPool(options);
+  }
+
+  /** Whatever talks to the server does it through here, so that each failure is understood, and noticed. */
+  async function send<Result>(act: () => Promise<Result>): Promise<Result> {
+    try {
+      return await act();
+    } catch (thrown) {
+      if (isOutage(thrown)) watch.failed(thrown);
+      throw toStorageError(thrown);
+    }
+  }
+
+  const failure = await watch.check();
+  if (failure !== undefined && toStorageError(failure).code !== 'storage_unavailable') {
+    await direct.close();
+    throw toStorageError(failure);
+  }
+
+  function whileUp<Result>(act: () => Promise<Result>): Promise<Result> {
+    if (closing !== undefined) return Promise.reject(storageUnavailable('the database is closed'));
+    if (!watch.isUp()) return Promise.reject(storageUnavailable('waiting for the database to come back'));
+    return act();
+  }
+  return {
+    ...direct,
+    query: (sql, params) => whileUp(() => direct.query(sql, params)),
+    transaction: (work, limits) => whileUp(() => direct.transaction(work, limits)),
+  };
+}
+
+interface Pool {
+  query<Row>(sql: string, params: readonly unknown[]): Promise<readonly Row[]>;
+  connect(): Promise<pg.PoolClient>;
+  /** Lets statements under way end for a while. A server that takes no part in it is left. */
+  end(): Promise<void>;
+}
+
+function createPool(options: PostgresOptions): Pool {
+  const pool = new pg.Pool({
+    connectionString: options.url,
+    application_name: 'llm-gateway',
+    max: options.maxConnections ?? 10,
+    connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+    query_timeout: QUERY_TIMEOUT_MS,
+    statement_timeout: STATEMENT_TIMEOUT_MS,
+    idle_in_transaction_session_timeout: 5000,
+    idleTimeoutMillis: 30_000,
+    // Long enough to be cheap, short enough that a fail-over behind one name is followed.
+    maxLifetimeSeconds: 1800,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
+  });
+  // An idle connection that breaks is an event of the pool, and unheard it would end the process. The pool has dropped
+  // the connection already; the next call or probe finds out what it meant.
+  pool.on('error', () => undefined);
+  const clients = new Set<pg.PoolClient>();
+  pool.on('connect', (client) => clients.add(client));
+  pool.on('remove', (client) => clients.delete(client));
+
+  return {
+    query: async (sql, params) => (await pool.query(sql, [...params])).rows,
+    connect: () => pool.connect(),
+    async end() {
+      const ended = [...clients].map((client) => new Promise((resolve) => client.once('end', resolve)));
+      // A frozen server never closes its side, and its connections would keep this process alive.
+      const timer = setTimeout(() => {
+        for (const client of clients) client.connection.stream.destroy();
+      }, END_TIMEOUT_MS);
+      await Promise.all([pool.end(), ...ended]);
+      clearTimeout(timer);
+    },
+  };
+}
+
+/** How long closing waits for statements under way. */
+const END_TIMEOUT_MS = 2000;
+
+async function inTransaction<Result>(
+  pool: Pool,
+  send: <Answer>(act: () => Promise<Answer>) => Promise<Answer>,
+  work: (transaction: Transaction) => Promise<Result>,
+  timeoutMs: number,
+): Promise<Result> {
+  const client = await send(() => pool.connect());
+  let lost = false;
+  const query = async (text: string, params?: readonly unknown[]) => {
+    // A statement without parameters may be several. `query_timeout` is read from each query, and from nowhere typed.
+    const config = { text, ...(params && { values: [...params] }), query_timeout: timeoutMs + 100 };
+    try {
+      return (await send(() => client.query(config))).rows;
+    } catch (error) {
+      lost ||= error instanceof GatewayError && error.code === 'storage_unavailable';
+      throw error;
+    }
+  };
+  try {
+    await query('begin');
+    if (timeoutMs !== QUERY_TIMEOUT_MS) {
+      await query("select set_config('statement_timeout', $1, true)", [String(timeoutMs)]);
+    }
+    const result = await work({
+      query: (sql, params = []) => query(sql, params),
+      script: async (sql) => {
+        await query(sql);
+      },
+    });
+    await query('commit');
+    return result;
+  } catch (error) {
+    if (!lost) await query('rollback').catch(() => undefined);
+    throw error;
+  } finally {
+    // A connection in doubt is closed, which also rolls back; a sound one goes back to the pool.
+    client.release(lost);
+  }
+}
+
+function describe(reason: unknown): string {
+  const error = toStorageError(reason);
+  return error.detail ?? error.message;
+}

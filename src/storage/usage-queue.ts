@@ -1,0 +1,157 @@
+import type { Clock, Ledger, Telemetry, UsageSink } from '../core/ports.ts';
+import { type GatewayError, toGatewayError } from '../domain/error.ts';
+import type { UsageRecord } from '../domain/record.ts';
+
+/** What the queue holds at most, what it hands on being under way included. */
+export const QUEUE_CAPACITY = 10_000;
+const BATCH = 200;
+const GATHER_MS = 200;
+const RETRY_MIN_MS = 200;
+const RETRY_MAX_MS = 5000;
+const FLUSH_WITHIN_MS = 5000;
+
+export interface UsageQueue extends UsageSink {
+  close(): void;
+}
+
+interface UsageQueueOptions {
+  /** Takes a batch, in bounded time. Rejects where nothing of it may be considered kept; it is then tried again. */
+  readonly store: (records: readonly UsageRecord[]) => Promise<void>;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  readonly capacity?: number;
+}
+
+/** Usage records on their way, in the memory of this process: in batches, in order, one batch at a time. */
+export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
+  const { store, telemetry, clock, capacity = QUEUE_CAPACITY } = options;
+  let waiting: UsageRecord[] = [];
+  let recorded = 0;
+  let delivered = 0;
+  let overflowing = false;
+  let retryMs = RETRY_MIN_MS;
+  let delivery: Promise<boolean> | undefined;
+  let cancel: (() => void) | undefined;
+
+  const schedule = (ms: number) => {
+    cancel ??= clock.after(ms, () => {
+      cancel = undefined;
+      void deliver();
+    });
+  };
+  const hurry = () => {
+    cancel?.();
+    cancel = undefined;
+    void deliver();
+  };
+
+  /** @returns whether the queue is empty now. */
+  const deliver = (): Promise<boolean> => {
+    delivery ??= deliverAll().finally(() => {
+      delivery = undefined;
+      if (waiting.length > 0) schedule(retryMs);
+    });
+    return delivery;
+  };
+  const deliverAll = async (): Promise<boolean> => {
+    while (waiting.length > 0) {
+      const batch = waiting.slice(0, BATCH);
+      try {
+        await store(batch);
+      } catch {
+        retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
+        return false;
+      }
+      retryMs = RETRY_MIN_MS;
+      overflowing = false;
+      waiting = waiting.slice(batch.length);
+      delivered += batch.length;
+    }
+    return true;
+  };
+
+  const lose = () => {
+    telemetry.recordsLost(1);
+    if (overflowing) return;
+    overflowing = true;
+    telemetry.log('error', 'usage records are being lost: no store takes them and the queue is full', {
+      capacity,
+    });
+  };
+
+  return {
+    record(record) {
+      if (waiting.length >= capacity) return lose();
+      waiting.push(record);
+      recorded++;
+      if (retryMs === RETRY_MIN_MS && waiting.length >= BATCH && !delivery) hurry();
+      else if (!delivery) schedule(GATHER_MS);
+    },
+    async flush() {
+      const target = recorded;
+      const deadline = clock.now() + FLUSH_WITHIN_MS;
+      let timeUp = () => {};
+      const late = new Promise<void>((resolve) => {
+        timeUp = clock.after(FLUSH_WITHIN_MS, resolve);
+      });
+      while (delivered < target && clock.now() < deadline) {
+        const emptied = await Promise.race([deliver(), late]);
+        if (emptied === false) await Promise.race([pause(clock, RETRY_MIN_MS), late]);
+      }
+      timeUp();
+    },
+    close() {
+      cancel?.();
+      cancel = () => {};
+    },
+  };
+}
+
+function pause(clock: Clock, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    clock.after(ms, resolve);
+  });
+}
+
+/**
+ * Keeps records in the ledger. A record that it refuses while it takes others is singled out by halving and dropped, so
+ * that it cannot stop them. Where it refuses everything, the fault is more likely its own, and nothing is dropped.
+ * @throws GatewayError none of the records may be considered kept.
+ */
+export async function keep(
+  ledger: Ledger,
+  telemetry: Telemetry,
+  records: readonly UsageRecord[],
+): Promise<void> {
+  const refusals = await offer(ledger, records);
+  const [first] = refusals;
+  if (first === undefined) return;
+  if (refusals.length === records.length && first.error.code !== 'invalid_request') throw first.error;
+  telemetry.recordsLost(refusals.length);
+  telemetry.log('error', 'the ledger refuses usage records, which are dropped', {
+    count: refusals.length,
+    firstId: first.record.id,
+    code: first.error.code,
+  });
+}
+
+interface LedgerRefusal {
+  readonly record: UsageRecord;
+  readonly error: GatewayError;
+}
+
+async function offer(ledger: Ledger, records: readonly UsageRecord[]): Promise<readonly LedgerRefusal[]> {
+  const [record] = records;
+  if (record === undefined) return [];
+  try {
+    await ledger.append(records);
+    return [];
+  } catch (thrown) {
+    const error = toGatewayError(thrown);
+    if (error.code === 'storage_unavailable') throw error;
+    if (records.length === 1) return [{ record, error }];
+    const middle = Math.ceil(records.length / 2);
+    const first = await offer(ledger, records.slice(0, middle));
+    return [...first, ...(await offer(ledger, records.slice(middle)))];
+  }
+}

@@ -1,0 +1,83 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Redis, Result } from 'ioredis';
+import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
+import type { UsageRecord } from '../domain/record.ts';
+import { encodeRecord } from './usage-entry.ts';
+import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
+import type { Watch } from './watch.ts';
+
+/** Entries that wait for the database at most: about 100 MB of Redis. */
+export const STREAM_CAPACITY = 200_000;
+
+declare module 'ioredis' {
+  interface RedisCommander<Context> {
+    /** `usage.lua`: its key, then its arguments. */
+    appendUsage(stream: string, bound: number, entry: string): Result<0 | 1, Context>;
+  }
+}
+
+/**
+ * Usage records through a Redis stream, where they outlive this process; every replica moves entries on to the ledger
+ * (`usage-mover.ts`). Where Redis is away or its stream is full, they go to the ledger directly, through a queue.
+ *
+ * A record leaves in the turn in which it was recorded, on the connection of the limits, and so shares the round trip
+ * of the settlement.
+ */
+export function createStreamSink(options: {
+  readonly redis: Redis;
+  readonly stream: string;
+  readonly watch: Watch;
+  readonly ledger: Ledger;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+  readonly capacity?: number;
+}): UsageQueue {
+  const { redis, stream, watch, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
+  redis.defineCommand('appendUsage', {
+    lua: readFileSync(join(import.meta.dirname, 'usage.lua'), 'utf8'),
+    numberOfKeys: 1,
+  });
+
+  /** @returns false where Redis did not take it, or did not say so: the ledger ignores what it gets twice. */
+  const append = async (record: UsageRecord): Promise<boolean> => {
+    if (!watch.isUp()) return false;
+    try {
+      return (await redis.appendUsage(stream, capacity, encodeRecord(record))) === 1;
+    } catch (error) {
+      watch.failed(error);
+      return false;
+    }
+  };
+
+  const queue = createUsageQueue({
+    telemetry,
+    clock,
+    // Redis again first: where the database is away too, a stream that has come back still keeps records safe.
+    async store(records) {
+      const taken = await Promise.all(records.map(append));
+      await keep(
+        ledger,
+        telemetry,
+        records.filter((_record, index) => !taken[index]),
+      );
+    },
+  });
+
+  const leaving = new Set<Promise<void>>();
+  return {
+    record(record) {
+      if (!watch.isUp()) return queue.record(record);
+      const left = append(record).then((taken) => {
+        leaving.delete(left);
+        if (!taken) queue.record(record);
+      });
+      leaving.add(left);
+    },
+    async flush() {
+      await Promise.all(leaving);
+      await queue.flush();
+    },
+    close: () => queue.close(),
+  };
+}

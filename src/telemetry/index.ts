@@ -1,0 +1,72 @@
+import type { LogFields, Telemetry } from '../core/ports.ts';
+import type { GatewayError } from '../domain/error.ts';
+import type { UsageRecord } from '../domain/record.ts';
+import { createLog, type LogDestination, type LogLevel } from './log.ts';
+import { createMetrics, type Exposition, type MetricsOptions } from './metrics.ts';
+
+export interface TelemetryOptions extends MetricsOptions {
+  readonly level: LogLevel;
+  /** Standard output where absent. */
+  readonly destination?: LogDestination;
+}
+
+export interface GatewayTelemetry extends Telemetry {
+  /** Everything in the text format of Prometheus. */
+  metrics(): Promise<Exposition>;
+  /** Hands every line so far to the operating system before it returns. For the end of the process. */
+  flush(): void;
+}
+
+/** Logs and metrics behind the one port that the rest of the gateway knows. */
+export function createTelemetry(options: TelemetryOptions): GatewayTelemetry {
+  const log = createLog(options.level, options.replica, options.destination);
+  const metrics = createMetrics(options);
+  return {
+    ...metrics,
+    log: log.write,
+    requestEnded(record, error) {
+      metrics.requestEnded(record);
+      log.write(levelOf(record, error), 'request', describeRequest(record, error));
+    },
+    metrics: metrics.expose,
+    flush: log.flush,
+  };
+}
+
+/** A caller's mistake is news for the caller; an operator wants to hear of backends and, first of all, of the gateway. */
+function levelOf(record: UsageRecord, error: GatewayError | undefined): 'info' | 'warn' | 'error' {
+  if (record.status !== 'error' || !error) return 'info';
+  const levels = { caller: 'info', limit: 'info', upstream: 'warn', gateway: 'error' } as const;
+  return levels[error.owner];
+}
+
+/** The line of one request: every field is named here, so nothing else can get into it. */
+function describeRequest(record: UsageRecord, error: GatewayError | undefined): LogFields {
+  const { usage, timings } = record;
+  return {
+    id: record.id,
+    request_id: record.requestId,
+    key_id: record.keyId,
+    protocol: record.protocol,
+    operation: record.operation,
+    model: record.model,
+    backend: record.backend,
+    streamed: record.streamed,
+    status: record.status,
+    finish_reason: record.finishReason,
+    code: record.errorCode,
+    owner: error?.owner,
+    detail: error?.detail,
+    prompt_tokens: usage.promptTokens,
+    completion_tokens: usage.completionTokens,
+    reasoning_tokens: usage.reasoningTokens,
+    cached_tokens: usage.cachedTokens,
+    estimated: usage.estimated,
+    queue_ms: timings.queueMs,
+    load_ms: timings.loadMs,
+    prompt_ms: timings.promptMs,
+    first_token_ms: timings.firstTokenMs,
+    total_ms: timings.totalMs,
+    tokens_per_second: timings.tokensPerSecond,
+  };
+}

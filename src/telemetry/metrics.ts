@@ -1,0 +1,208 @@
+import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry, register } from 'prom-client';
+import type { DependencyState, Telemetry } from '../core/ports.ts';
+import type { Backend } from '../domain/model.ts';
+import type { UsageRecord } from '../domain/record.ts';
+import { createModelLabels } from './models.ts';
+
+export interface MetricsOptions {
+  readonly replica: string;
+  readonly version: string;
+  /** Read at each scrape. */
+  readonly backends: () => readonly Backend[];
+  /** Read at each scrape. */
+  readonly dependencies: () => readonly DependencyState[];
+}
+
+export interface Metrics extends Omit<Telemetry, 'log' | 'requestEnded'> {
+  requestEnded(record: UsageRecord): void;
+  /** Everything in the text format of Prometheus. */
+  expose(): Promise<Exposition>;
+}
+
+export interface Exposition {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+const PREFIX = 'llm_gateway_';
+
+/** Seconds. Local models answer in anything from milliseconds to half an hour. */
+const BUCKETS = {
+  request: [0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800],
+  firstToken: [0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300],
+  tokenGap: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 5, 30],
+  queue: [0.005, 0.025, 0.1, 0.5, 1, 5, 10, 30, 60, 300],
+};
+
+/** Metrics of one gateway. Their labels come from closed sets, so no caller can make their number grow. */
+export function createMetrics(options: MetricsOptions): Metrics {
+  const registry = new Registry();
+  const requests = createRequestMetrics(registry);
+  const models = createModelMetrics(registry, options.backends);
+  const limitsHit = new Counter({
+    name: `${PREFIX}limits_hit_total`,
+    help: 'Requests refused by a limit.',
+    labelNames: ['limit'],
+    registers: [registry],
+  });
+  for (const limit of ['requests', 'tokens', 'concurrency']) limitsHit.inc({ limit }, 0);
+  const recordsLost = new Counter({
+    name: `${PREFIX}usage_records_lost_total`,
+    help: 'Usage records that no store took and the queue had no room for.',
+    registers: [registry],
+  });
+  registerStates(registry, options);
+  // These describe the process, of which there is one however many gateways it holds.
+  if (!register.getSingleMetric('process_start_time_seconds')) collectDefaultMetrics();
+
+  return {
+    requestStarted: ({ protocol, operation }) => requests.inFlight.inc({ protocol, operation }),
+    requestEnded(record) {
+      requests.ended(record);
+      models.ended(record);
+    },
+    firstToken: (model, elapsedMs) => observeMs(models.of(model).firstToken, elapsedMs),
+    tokenGap: (model, elapsedMs) => observeMs(models.of(model).tokenGap, elapsedMs),
+    limitHit: (limit) => limitsHit.inc({ limit }),
+    recordsLost: (count) => addCount(recordsLost, count),
+    async expose() {
+      const body = `${await registry.metrics()}\n${await register.metrics()}`;
+      return { contentType: registry.contentType, body };
+    },
+  };
+}
+
+function createRequestMetrics(registry: Registry) {
+  const registers = [registry];
+  const total = new Counter({
+    name: `${PREFIX}requests_total`,
+    help: 'Requests that ended, by how.',
+    labelNames: ['protocol', 'operation', 'status', 'code'],
+    registers,
+  });
+  const inFlight = new Gauge({
+    name: `${PREFIX}in_flight`,
+    help: 'Requests under way.',
+    labelNames: ['protocol', 'operation'],
+    registers,
+  });
+  const duration = new Histogram({
+    name: `${PREFIX}request_duration_seconds`,
+    help: 'From the arrival of a request to its end.',
+    labelNames: ['protocol', 'operation'],
+    buckets: BUCKETS.request,
+    registers,
+  });
+  return {
+    inFlight,
+    ended({ protocol, operation, status, errorCode, timings }: UsageRecord) {
+      inFlight.dec({ protocol, operation });
+      total.inc({ protocol, operation, status, code: errorCode ?? '' });
+      observeMs(duration.labels(protocol, operation), timings.totalMs);
+    },
+  };
+}
+
+function createModelMetrics(registry: Registry, backends: MetricsOptions['backends']) {
+  const registers = [registry];
+  const tokens = new Counter({
+    name: `${PREFIX}tokens_total`,
+    help: 'Tokens, by kind; reasoning and cached ones are parts of completion and prompt.',
+    labelNames: ['model', 'kind'],
+    registers,
+  });
+  const firstToken = new Histogram({
+    name: `${PREFIX}time_to_first_token_seconds`,
+    help: 'From the arrival of a request to the first text, reasoning or tool call.',
+    labelNames: ['model'],
+    buckets: BUCKETS.firstToken,
+    registers,
+  });
+  const tokenGap = new Histogram({
+    name: `${PREFIX}time_between_tokens_seconds`,
+    help: 'Between two network reads of one answer.',
+    labelNames: ['model'],
+    buckets: BUCKETS.tokenGap,
+    registers,
+  });
+  const queue = new Histogram({
+    name: `${PREFIX}queue_seconds`,
+    help: 'Waiting before the backend worked on a request.',
+    labelNames: ['model'],
+    buckets: BUCKETS.queue,
+    registers,
+  });
+  const of = createModelLabels(backends, (model) => ({
+    prompt: tokens.labels(model, 'prompt'),
+    completion: tokens.labels(model, 'completion'),
+    reasoning: tokens.labels(model, 'reasoning'),
+    cached: tokens.labels(model, 'cached'),
+    firstToken: firstToken.labels(model),
+    tokenGap: tokenGap.labels(model),
+    queue: queue.labels(model),
+  }));
+  return {
+    of,
+    ended({ model, usage, timings }: UsageRecord) {
+      const metrics = of(model);
+      addCount(metrics.prompt, usage.promptTokens);
+      addCount(metrics.completion, usage.completionTokens);
+      addCount(metrics.reasoning, usage.reasoningTokens);
+      addCount(metrics.cached, usage.cachedTokens);
+      observeMs(metrics.queue, timings.queueMs);
+    },
+  };
+}
+
+/** What is so at the moment of a scrape. */
+function registerStates(
+  registry: Registry,
+  { replica, version, backends, dependencies }: MetricsOptions,
+): void {
+  const registers = [registry];
+  new Gauge({
+    name: `${PREFIX}info`,
+    help: 'Always 1.',
+    labelNames: ['version', 'replica'],
+    registers,
+  }).set({ version, replica }, 1);
+  new Gauge({
+    name: `${PREFIX}backend_up`,
+    help: '1 where the Ollama server answers.',
+    labelNames: ['backend'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { id, healthy } of backends()) this.set({ backend: id }, healthy ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}backend_in_flight`,
+    help: 'Requests of this replica that the Ollama server is working on.',
+    labelNames: ['backend'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { id, inFlight } of backends()) this.set({ backend: id }, inFlight);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}dependency_up`,
+    help: '0 where the dependency is down.',
+    labelNames: ['name'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { name, state } of dependencies()) this.set({ name }, state === 'down' ? 0 : 1);
+    },
+  });
+}
+
+/** Measurements come from outside; what is no number, or a negative one, is not one. */
+function observeMs(histogram: Histogram.Internal<string>, ms: number | undefined): void {
+  if (ms !== undefined && ms >= 0 && ms < Number.POSITIVE_INFINITY) histogram.observe(ms / 1000);
+}
+
+function addCount(counter: Counter.Internal, count: number | undefined): void {
+  if (count !== undefined && count >= 0 && count < Number.POSITIVE_INFINITY) counter.inc(count);
+}

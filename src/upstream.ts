@@ -1,0 +1,37 @@
+import { request } from 'undici';
+import type { Config } from './config.ts';
+
+/** Where the models are. */
+export interface Upstream {
+  readonly urls: readonly string[];
+  /** True where the project's own simulator stands in for Ollama. */
+  readonly simulated: boolean;
+  close(): Promise<void>;
+}
+
+/**
+ * The configured Ollama servers. Where none is configured and none answers at the usual place, a simulator in this
+ * process, so that the first five minutes need nothing else; never in production, where a missing Ollama must be seen.
+ */
+export async function findUpstream(config: Config): Promise<Upstream> {
+  const real = { urls: config.ollamaUrls, simulated: false, close: async () => undefined };
+  if (config.ollamaUrlsGiven || config.production) return real;
+  for (const url of config.ollamaUrls) if (await answers(url)) return real;
+  const { startSimulator } = await import('../simulator/server.ts');
+  const simulator = await startSimulator({ port: 0 });
+  return { urls: [simulator.url], simulated: true, close: () => simulator.close() };
+}
+
+async function answers(url: string): Promise<boolean> {
+  try {
+    const { statusCode, body } = await request(`${url}/api/version`, {
+      headersTimeout: 1000,
+      bodyTimeout: 1000,
+      signal: AbortSignal.timeout(1000),
+    });
+    await body.dump();
+    return statusCode === 200;
+  } catch {
+    return false;
+  }
+}

@@ -1,0 +1,4 @@
+/** Runs once, after the last test file. */
+export default async function globalTeardown(): Promise<void> {
+  await globalThis.stopSharedServices?.();
+}

@@ -1,0 +1,10 @@
+import { sharePglite } from './pglite.ts';
+import { sharePostgres } from './postgres.ts';
+import { shareRedis } from './redis.ts';
+
+/** What a whole test run shares. Each entry starts something, names it in `process.env`, and returns its end. */
+export const SHARED: readonly (() => Promise<() => Promise<void>>)[] = [
+  sharePostgres,
+  sharePglite,
+  shareRedis,
+];

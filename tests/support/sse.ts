@@ -1,0 +1,37 @@
+/** What a reader of server-sent events sees, by the letter of the HTML standard. */
+export interface ParsedEvents {
+  /** The data of each event dispatched. */
+  readonly data: readonly string[];
+  readonly comments: readonly string[];
+  /** Names of all fields but `data` that were seen. */
+  readonly otherFields: readonly string[];
+}
+
+/** @param splitLines how this reader finds the ends of lines; the standard's way unless told. */
+export function parseEvents(
+  text: string,
+  splitLines: (text: string) => string[] = (all) => all.split(/\r\n|\r|\n/),
+): ParsedEvents {
+  const data: string[] = [];
+  const comments: string[] = [];
+  const otherFields: string[] = [];
+  let pending: string[] = [];
+  for (const line of splitLines(text)) {
+    if (line === '') {
+      if (pending.length > 0) data.push(pending.join('\n'));
+      pending = [];
+    } else if (line.startsWith(':')) comments.push(line.slice(1).trim());
+    else {
+      const [field = '', ...rest] = line.split(':');
+      if (field === 'data') pending.push(rest.join(':').replace(/^ /, ''));
+      else otherFields.push(field);
+    }
+  }
+  return { data, comments, otherFields };
+}
+
+/** The line ends of Python's `str.splitlines`, which readers built on it split at. */
+export function splitLinesAsPython(text: string): string[] {
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the line ends in question.
+  return text.split(/\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]/);
+}

@@ -1,0 +1,227 @@
+import { describe, expect, jest, test } from '@jest/globals';
+import {
+  type Authenticator,
+  createAuthenticator,
+  FRESH_MS,
+  STALE_MS,
+} from '../../../src/core/authenticate.ts';
+import { digestOf } from '../../../src/core/keys.ts';
+import type { KeyStore, Signals } from '../../../src/core/ports.ts';
+import { GatewayError } from '../../../src/domain/error.ts';
+import type { ApiKey } from '../../../src/domain/principal.ts';
+import { createTestClock } from '../../support/clock.ts';
+import { PRINCIPAL, SILENT } from '../../support/pipeline.ts';
+
+const SECRET = `llmgw_${'a'.repeat(64)}`;
+const BEARER = `Bearer ${SECRET}`;
+
+function setUp() {
+  const clock = createTestClock();
+  const key: ApiKey = { ...PRINCIPAL, prefix: 'llmgw_aaaaaa', createdAt: new Date(0), metadata: {} };
+  const rows = new Map<string, ApiKey>([[digestOf(SECRET), key]]);
+  const state = { down: false, lookups: 0, touched: new Map<string, Date>() };
+  const store = {
+    async findByDigest(digest: string) {
+      state.lookups++;
+      if (state.down) throw new GatewayError('storage_unavailable', 'The key database is away.');
+      return rows.get(digest);
+    },
+    async touch(lastUsed: ReadonlyMap<string, Date>) {
+      for (const [id, at] of lastUsed) state.touched.set(id, at);
+    },
+  } as Partial<KeyStore> as KeyStore;
+  const listeners = new Set<Parameters<Signals['subscribe']>[0]>();
+  const signals: Signals = {
+    publish: (signal) => {
+      for (const listener of listeners) listener(signal);
+    },
+    subscribe(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+  const lose = () => {
+    for (const listener of listeners) listener({ type: 'lost' });
+  };
+  const authenticator = createAuthenticator({ keys: store, signals, telemetry: SILENT, clock });
+  return { clock, key, rows, state, store, signals, lose, listeners, authenticator };
+}
+
+const codeOf = (authenticator: Authenticator, authorization?: string) =>
+  authenticator.authenticate(authorization).then(
+    () => 'ok',
+    (error) => error.code,
+  );
+
+describe('credentials', () => {
+  test('a valid key gives its principal', async () => {
+    const { authenticator } = setUp();
+    expect(await authenticator.authenticate(BEARER)).toMatchObject({
+      keyId: 'key_1',
+      scopes: PRINCIPAL.scopes,
+    });
+    expect(await codeOf(authenticator, `bearer  ${SECRET}`)).toBe('ok');
+  });
+
+  test.each([undefined, ''])('no credential (%j) is told from a wrong one', async (authorization) => {
+    expect(await codeOf(setUp().authenticator, authorization)).toBe('missing_api_key');
+  });
+
+  test.each([
+    'Bearer',
+    'Bearer ',
+    `Basic ${SECRET}`,
+    SECRET,
+    "Bearer ' OR '1'='1",
+    'Bearer llmgw_',
+    'Bearer llmgw_short',
+    `Bearer llmgw_${'a'.repeat(65_536)}`,
+    `Bearer ${SECRET}\0`,
+    `Bearer ${SECRET}, Bearer ${SECRET}`,
+    `Bearer llmgw_${'ä'.repeat(64)}`,
+    'Bearer sk-0123456789012345678901234567890123456789',
+  ])('what cannot be a key is refused without a look at the database: %.30j', async (authorization) => {
+    const { authenticator, state } = setUp();
+    expect(await codeOf(authenticator, authorization)).toBe('invalid_api_key');
+    expect(state.lookups).toBe(0);
+  });
+
+  test('unknown, revoked and expired keys get the same answer', async () => {
+    const { authenticator, rows, key, clock } = setUp();
+    const secrets = ['b', 'c', 'd'].map((letter) => `llmgw_${letter.repeat(64)}`);
+    const [, revoked = '', expired = ''] = secrets;
+    rows.set(digestOf(revoked), { ...key, revokedAt: new Date(clock.now()) });
+    rows.set(digestOf(expired), { ...key, expiresAt: new Date(clock.now()) });
+    const errors = await Promise.all(
+      secrets.map((secret) => authenticator.authenticate(`Bearer ${secret}`).catch((error) => error)),
+    );
+    expect(new Set(errors.map((error) => `${error.code} ${error.message}`)).size).toBe(1);
+    expect(errors[0]).toBeInstanceOf(GatewayError);
+  });
+
+  test('a key that expires while cached stops at that moment', async () => {
+    const { authenticator, rows, key, clock } = setUp();
+    rows.set(digestOf(SECRET), { ...key, expiresAt: new Date(clock.now() + 1000) });
+    expect(await codeOf(authenticator, BEARER)).toBe('ok');
+    await clock.advance(1000);
+    expect(await codeOf(authenticator, BEARER)).toBe('invalid_api_key');
+  });
+});
+
+describe('the cache', () => {
+  test('makes a thousand requests one look-up, also when they come at once', async () => {
+    const { authenticator, state } = setUp();
+    await Promise.all(Array.from({ length: 500 }, () => authenticator.authenticate(BEARER)));
+    for (let n = 0; n < 500; n++) await authenticator.authenticate(BEARER);
+    expect(state.lookups).toBe(1);
+  });
+
+  test('remembers an unknown secret for a while, so that guesses do not reach the database', async () => {
+    const { authenticator, state, clock, rows } = setUp();
+    rows.clear();
+    for (let n = 0; n < 10; n++) await codeOf(authenticator, BEARER);
+    expect(state.lookups).toBe(1);
+    await clock.advance(5_000);
+    await codeOf(authenticator, BEARER);
+    expect(state.lookups).toBe(2);
+  });
+
+  test('refreshes a key in use before it is too old, without a request waiting for it', async () => {
+    const { authenticator, state, clock } = setUp();
+    await authenticator.authenticate(BEARER);
+    await clock.advance(FRESH_MS / 2 + 1);
+    await authenticator.authenticate(BEARER);
+    await clock.advance(FRESH_MS / 2 + 1);
+    expect(state.lookups).toBe(2);
+    await authenticator.authenticate(BEARER);
+    await clock.advance(0);
+    expect(state.lookups).toBe(3);
+  });
+
+  test('without a signal, a revocation is seen when the key is no longer fresh', async () => {
+    const { authenticator, rows, key, clock } = setUp();
+    await authenticator.authenticate(BEARER);
+    rows.set(digestOf(SECRET), { ...key, revokedAt: new Date(clock.now()) });
+    await clock.advance(FRESH_MS);
+    expect(await codeOf(authenticator, BEARER)).toBe('invalid_api_key');
+  });
+});
+
+describe('signals', () => {
+  test('a changed key is looked up again at once, another key is not', async () => {
+    const { authenticator, rows, key, clock, signals, state } = setUp();
+    await authenticator.authenticate(BEARER);
+    signals.publish({ type: 'keyChanged', keyId: 'key_2' });
+    await authenticator.authenticate(BEARER);
+    expect(state.lookups).toBe(1);
+    rows.set(digestOf(SECRET), { ...key, revokedAt: new Date(clock.now()) });
+    signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    expect(await codeOf(authenticator, BEARER)).toBe('invalid_api_key');
+  });
+
+  test('a key that was just created works at once, though it was refused a moment ago', async () => {
+    const { authenticator, rows, key, signals } = setUp();
+    rows.clear();
+    expect(await codeOf(authenticator, BEARER)).toBe('invalid_api_key');
+    rows.set(digestOf(SECRET), key);
+    signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    expect(await codeOf(authenticator, BEARER)).toBe('ok');
+  });
+
+  test('a change during a look-up is not overwritten by what the look-up had read', async () => {
+    const { authenticator, store, key, signals, clock } = setUp();
+    const first = Promise.withResolvers<ApiKey>();
+    const find = jest.spyOn(store, 'findByDigest');
+    find.mockReturnValueOnce(first.promise);
+    find.mockResolvedValueOnce({ ...key, revokedAt: new Date(clock.now()) });
+    const pending = codeOf(authenticator, BEARER);
+    signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    first.resolve(key);
+    expect(await pending).toBe('invalid_api_key');
+  });
+
+  test('after lost signals everything is looked up again, but still there in an outage', async () => {
+    const { authenticator, state, lose } = setUp();
+    await authenticator.authenticate(BEARER);
+    lose();
+    state.down = true;
+    expect(await codeOf(authenticator, BEARER)).toBe('ok');
+    state.down = false;
+    await authenticator.authenticate(BEARER);
+    expect(state.lookups).toBe(3);
+  });
+});
+
+describe('with the database away', () => {
+  test('a cached key goes on until the ceiling, an unknown one is not called invalid', async () => {
+    const { authenticator, state, clock } = setUp();
+    await authenticator.authenticate(BEARER);
+    state.down = true;
+    await clock.advance(STALE_MS - 1);
+    expect(await codeOf(authenticator, BEARER)).toBe('ok');
+    expect(await codeOf(authenticator, `Bearer llmgw_${'b'.repeat(64)}`)).toBe('storage_unavailable');
+    await clock.advance(1);
+    expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
+  });
+
+  test('everything is as before once it is back', async () => {
+    const { authenticator, state } = setUp();
+    state.down = true;
+    expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
+    state.down = false;
+    expect(await codeOf(authenticator, BEARER)).toBe('ok');
+  });
+});
+
+test('when keys were last used is written down in the background, and at the end', async () => {
+  const { authenticator, state, clock, listeners } = setUp();
+  await authenticator.authenticate(BEARER);
+  const first = new Date(clock.now());
+  await clock.advance(60_000);
+  expect(state.touched.get('key_1')).toEqual(first);
+  await authenticator.authenticate(BEARER);
+  await authenticator.close();
+  expect(state.touched.get('key_1')).toEqual(new Date(clock.now()));
+  expect(listeners.size).toBe(0);
+  expect(clock.pending()).toBe(0);
+});

@@ -1,0 +1,466 @@
+import { describe, expect, test } from '@jest/globals';
+import { type ErrorCode, GatewayError } from '../../../src/domain/error.ts';
+import type { ChatEvent } from '../../../src/domain/event.ts';
+import { assertGrammar } from '../../../src/domain/event.ts';
+import {
+  backend,
+  chatRequest,
+  collect,
+  content,
+  createPipeline,
+  failing,
+  finished,
+  model,
+  PRINCIPAL,
+  type Script,
+  started,
+  untilAborted,
+} from '../../support/pipeline.ts';
+
+const answer: Script = async function* () {
+  yield [started(), content('Hi')];
+  yield [content(' you'), finished()];
+};
+const fail =
+  (code: ErrorCode): Script =>
+  () =>
+    failing(new GatewayError(code, code));
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'no error',
+    (error) => error.code,
+  );
+
+describe('a whole answer', () => {
+  test('passes through unchanged and leaves one record and one settlement with the real usage', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    const events = await collect(pipeline.run());
+    assertGrammar(events as ChatEvent[]);
+    expect(events.map((event) => event.type)).toEqual(['started', 'content', 'content', 'finished']);
+    expect(pipeline.records).toEqual([
+      expect.objectContaining({
+        id: 'call_1',
+        status: 'ok',
+        backend: 'ollama-1',
+        finishReason: 'stop',
+        usage: { promptTokens: 5, completionTokens: 2 },
+      }),
+    ]);
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 7 }]);
+  });
+
+  test('ends with the times that only the gateway knows', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* () {
+      await pipeline.clock.advance(30);
+      yield [started(), content('Hi')];
+      await pipeline.clock.advance(70);
+      yield [finished()];
+    });
+    const events = await collect(pipeline.run());
+    expect(events.at(-1)).toMatchObject({ timings: { firstTokenMs: 30, totalMs: 100 } });
+    expect(pipeline.records[0]?.timings).toEqual({ firstTokenMs: 30, totalMs: 100 });
+  });
+
+  test('resolves an abbreviated model name to the full one before the backend sees it', async () => {
+    const pipeline = createPipeline();
+    const latest = model('phi3:latest');
+    pipeline.backends = [backend('ollama-1', { models: new Map([[latest.id, latest]]) })];
+    pipeline.script('ollama-1', answer);
+    await collect(pipeline.run(chatRequest({ model: 'PHI3' })));
+    expect(pipeline.asked[0]?.request.model).toBe('phi3:latest');
+    expect(pipeline.records[0]?.model).toBe('phi3:latest');
+  });
+
+  test('tells that the model is being loaded where no copy is in memory', async () => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1', { loaded: new Set() })];
+    pipeline.script('ollama-1', answer);
+    const events = await collect(pipeline.run());
+    assertGrammar(events as ChatEvent[]);
+    expect(events[0]).toEqual({ type: 'loading', model: 'llama3.1:8b' });
+  });
+});
+
+describe('refusals', () => {
+  test.each([
+    [
+      'a key without the scope',
+      { principal: { ...PRINCIPAL, scopes: ['models' as const] } },
+      {},
+      'not_permitted',
+    ],
+    [
+      'a model outside the allow-list',
+      { principal: { ...PRINCIPAL, models: ['mistral:*'] } },
+      {},
+      'not_permitted',
+    ],
+    ['an unknown model', {}, { model: 'nobody:1b' }, 'model_not_found'],
+    [
+      'tools on a model without them',
+      {},
+      { model: 'phi3:mini', tools: [{ name: 'f' }] },
+      'capability_missing',
+    ],
+    [
+      'an image for a model without eyes',
+      {},
+      {
+        messages: [
+          {
+            role: 'user' as const,
+            content: [{ type: 'image' as const, base64: 'AAAA', mediaType: 'image/png' }],
+          },
+        ],
+      },
+      'capability_missing',
+    ],
+  ])('%s is refused before anything is claimed, and recorded', async (_, call, request, code) => {
+    const pipeline = createPipeline();
+    const models = [model('llama3.1:8b'), model('phi3:mini', ['completion'])];
+    pipeline.backends = [backend('ollama-1', { models: new Map(models.map((one) => [one.id, one])) })];
+    expect(await codeOf(collect(pipeline.run(chatRequest(request), call)))).toBe(code);
+    expect(pipeline.claims).toEqual([]);
+    expect(pipeline.asked).toEqual([]);
+    expect(pipeline.records).toEqual([
+      expect.objectContaining({ status: 'error', errorCode: code, usage: {} }),
+    ]);
+  });
+
+  test('a model pulled a moment ago is found by looking again', async () => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1', { models: new Map() })];
+    pipeline.refresh = async () => {
+      pipeline.backends = [backend('ollama-1')];
+    };
+    pipeline.script('ollama-1', answer);
+    expect(await collect(pipeline.run())).toHaveLength(4);
+  });
+
+  test('with no backend there, an unknown model is not called unknown', async () => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1', { healthy: false, models: new Map() })];
+    expect(await codeOf(collect(pipeline.run()))).toBe('upstream_unavailable');
+  });
+
+  test('a reached limit says which and when, reaches no backend and settles nothing', async () => {
+    const pipeline = createPipeline();
+    pipeline.decide = () => ({
+      admitted: false,
+      state: { mode: 'exact', requests: { limit: 60, remaining: 0, resetMs: 60_000 } },
+      refusedBy: 'requests',
+      retryAfterMs: 900,
+    });
+    const error = await collect(pipeline.run()).catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'rate_limited', limit: 'requests', retryAfterMs: 900 });
+    expect(pipeline.asked).toEqual([]);
+    expect(pipeline.settled).toEqual([]);
+    expect(pipeline.limitHits).toEqual(['requests']);
+    expect(pipeline.records).toHaveLength(1);
+  });
+
+  test('a claim that could never fit is refused for good', async () => {
+    const pipeline = createPipeline();
+    pipeline.decide = (claim) => ({
+      admitted: claim.tokens <= 10_000,
+      state: { mode: 'exact' },
+      refusedBy: 'tokens',
+      retryAfterMs: undefined,
+    });
+    const request = chatRequest({ sampling: { maxOutputTokens: 50_000 } });
+    expect(await codeOf(collect(pipeline.run(request)))).toBe('request_too_large');
+  });
+});
+
+describe('what a request holds of the limits', () => {
+  test('is its prompt estimate and output bound, times its choices', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    await collect(pipeline.run(chatRequest({ sampling: { maxOutputTokens: 100 } })));
+    await collect(pipeline.run(chatRequest({ sampling: { maxOutputTokens: 100 }, choices: 3 })));
+    const [one, three] = pipeline.claims;
+    expect(one?.tokens).toBeGreaterThan(100);
+    expect(three?.tokens).toBe(3 * (one?.tokens ?? 0));
+  });
+
+  test('never exceeds the whole limit where the caller set no bound', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    const principal = { ...PRINCIPAL, limits: { tokensPerMinute: 50 } };
+    await collect(pipeline.run(chatRequest(), { principal }));
+    expect(pipeline.claims[0]?.tokens).toBe(50);
+  });
+
+  test('is kept alive while the request runs, and no longer', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      await untilAborted(signal);
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    await pipeline.clock.advance(9_999);
+    expect(pipeline.renewals).toHaveLength(0);
+    await pipeline.clock.advance(1);
+    expect(pipeline.renewals).toEqual([[expect.objectContaining({ id: 'call_1' })]]);
+    await stream.return?.();
+    await pipeline.clock.advance(30_000);
+    expect(pipeline.renewals).toHaveLength(1);
+    expect(pipeline.clock.pending()).toBe(0);
+  });
+
+  test('is not asked of a key without limits', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    await collect(pipeline.run(chatRequest(), { principal: { ...PRINCIPAL, limits: {} } }));
+    expect(pipeline.claims).toEqual([]);
+    expect(pipeline.records).toHaveLength(1);
+  });
+});
+
+describe('failover', () => {
+  const two = () => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2', { inFlight: 1 })];
+    return pipeline;
+  };
+
+  test.each(['upstream_unavailable', 'upstream_busy', 'upstream_failed', 'upstream_incomplete'] as const)(
+    'goes to the next backend on %s before anything was released',
+    async (code) => {
+      const pipeline = two();
+      pipeline.script('ollama-1', fail(code));
+      pipeline.script('ollama-2', answer);
+      await collect(pipeline.run());
+      expect(pipeline.asked.map((one) => one.backend)).toEqual(['ollama-1', 'ollama-2']);
+      expect(pipeline.records).toEqual([expect.objectContaining({ status: 'ok' })]);
+    },
+  );
+
+  test.each(['invalid_request', 'context_length_exceeded', 'upstream_timeout'] as const)(
+    'is not tried on %s, which another backend would share',
+    async (code) => {
+      const pipeline = two();
+      pipeline.script('ollama-1', fail(code));
+      expect(await codeOf(collect(pipeline.run()))).toBe(code);
+      expect(pipeline.asked).toHaveLength(1);
+    },
+  );
+
+  test('never happens after the first event, and the failure is recorded with what was produced', async () => {
+    const pipeline = two();
+    pipeline.script('ollama-1', async function* () {
+      yield [started(), content('Hi'), content(' you')];
+      throw new GatewayError('upstream_incomplete', 'gone');
+    });
+    expect(await codeOf(collect(pipeline.run()))).toBe('upstream_incomplete');
+    expect(pipeline.asked).toHaveLength(1);
+    expect(pipeline.records[0]).toMatchObject({
+      status: 'error',
+      errorCode: 'upstream_incomplete',
+      usage: { completionTokens: 2, estimated: true },
+    });
+    expect(pipeline.settled[0]?.tokens).toBeGreaterThan(2);
+  });
+
+  test('tells of loading once, however many backends are tried', async () => {
+    const pipeline = two();
+    const cold = { loaded: new Set<string>() };
+    pipeline.backends = [backend('ollama-1', cold), backend('ollama-2', { ...cold, inFlight: 1 })];
+    pipeline.script('ollama-1', fail('upstream_unavailable'));
+    pipeline.script('ollama-2', answer);
+    const events = await collect(pipeline.run());
+    assertGrammar(events as ChatEvent[]);
+  });
+
+  test('ends with the last failure where every backend fails', async () => {
+    const pipeline = two();
+    pipeline.script('ollama-1', fail('upstream_unavailable'));
+    pipeline.script('ollama-2', fail('upstream_busy'));
+    expect(await codeOf(collect(pipeline.run()))).toBe('upstream_busy');
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 0 }]);
+  });
+});
+
+describe('a caller who leaves', () => {
+  const hanging: Script = async function* (signal) {
+    await untilAborted(signal);
+    yield [];
+  };
+
+  test('before the first event ends the backend’s work at once and is charged nothing', async () => {
+    const pipeline = createPipeline();
+    let aborted = false;
+    pipeline.script('ollama-1', async function* (signal) {
+      signal.addEventListener('abort', () => {
+        aborted = true;
+      });
+      yield* hanging(signal, chatRequest());
+    });
+    const stream = pipeline.run();
+    const pending = codeOf(stream.next());
+    await pipeline.clock.advance(0);
+    await stream.return?.();
+    expect(aborted).toBe(true);
+    expect(await pending).toBe('client_closed');
+    expect(pipeline.records).toEqual([
+      expect.objectContaining({ status: 'cancelled', errorCode: 'client_closed', usage: {} }),
+    ]);
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 0 }]);
+  });
+
+  test('in mid-stream is charged the prompt and what was produced', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started(), content('a'), content('b'), content('c')];
+      yield* hanging(signal, chatRequest());
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    await stream.return?.();
+    expect(pipeline.records[0]).toMatchObject({
+      status: 'cancelled',
+      usage: { completionTokens: 3, estimated: true },
+    });
+    const { promptTokens = 0 } = pipeline.records[0]?.usage ?? {};
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: promptTokens + 3 }]);
+  });
+
+  test('while the limits are being decided gives back what was taken and reaches no backend', async () => {
+    const pipeline = createPipeline();
+    const caller = new AbortController();
+    pipeline.decide = () => {
+      caller.abort();
+      return { admitted: true, state: { mode: 'exact' } };
+    };
+    expect(await codeOf(pipeline.run(chatRequest(), { signal: caller.signal }).next())).toBe('client_closed');
+    expect(pipeline.asked).toEqual([]);
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 0 }]);
+  });
+
+  test('after the last event has had a whole answer', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    const stream = pipeline.run();
+    await stream.next();
+    await stream.next();
+    await stream.return?.();
+    expect(pipeline.records[0]).toMatchObject({ status: 'ok' });
+  });
+
+  test('and a gateway that shuts down are told apart', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', hanging);
+    const caller = new AbortController();
+    const next = codeOf(pipeline.run(chatRequest(), { signal: caller.signal }).next());
+    await pipeline.clock.advance(0);
+    caller.abort(new GatewayError('shutting_down', 'The gateway is restarting.'));
+    expect(await next).toBe('shutting_down');
+    expect(pipeline.records[0]).toMatchObject({ status: 'error', errorCode: 'shutting_down' });
+  });
+});
+
+describe('deadlines', () => {
+  const silentAfter = (count: number): Script =>
+    async function* (signal) {
+      if (count > 0) yield [started()];
+      for (let n = 1; n < count; n++) yield [content('x')];
+      await untilAborted(signal);
+    };
+
+  test.each([
+    ['the first event', 0, 60_000],
+    ['the next event', 2, 10_000],
+  ])(
+    'a backend that is silent before %s is given up at its deadline, not before',
+    async (_, count, deadline) => {
+      const pipeline = createPipeline();
+      pipeline.script('ollama-1', silentAfter(count));
+      const stream = pipeline.run();
+      for (let n = 0; n < count; n++) await stream.next();
+      let outcome: unknown;
+      const next = codeOf(stream.next()).then((code) => {
+        outcome = code;
+      });
+      await pipeline.clock.advance(deadline - 1);
+      expect(outcome).toBeUndefined();
+      await pipeline.clock.advance(1);
+      await next;
+      expect(outcome).toBe('upstream_timeout');
+      await pipeline.clock.advance(10_000);
+      expect(pipeline.clock.pending()).toBe(0);
+    },
+  );
+
+  test('a reader who takes its time is not the backend’s silence', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    const stream = pipeline.run();
+    await stream.next();
+    await pipeline.clock.advance(60_000);
+    expect((await stream.next()).done).toBe(false);
+  });
+
+  test('an answer that never ends is cut at the total', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      while (!signal.aborted) {
+        await new Promise<void>((resolve) => void pipeline.clock.after(5_000, resolve));
+        yield [content('x')];
+      }
+      await untilAborted(signal);
+    });
+    const all = codeOf(collect(pipeline.run()));
+    await pipeline.clock.advance(310_000);
+    expect(await all).toBe('upstream_timeout');
+  });
+});
+
+describe('several choices', () => {
+  test('are one stream, numbered by choice, with one end that adds up', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    const events = (await collect(pipeline.run(chatRequest({ choices: 6 })))) as ChatEvent[];
+    assertGrammar(events);
+    const textOf = (choice: number) =>
+      events.map((event) => (event.type === 'content' && event.choice === choice ? event.text : '')).join('');
+    expect([0, 1, 2, 3, 4, 5].map(textOf)).toEqual(Array(6).fill('Hi you'));
+    expect(events.at(-1)).toMatchObject({ usage: { promptTokens: 30, completionTokens: 12 } });
+    expect(pipeline.claims).toHaveLength(1);
+    expect(pipeline.records).toHaveLength(1);
+  });
+
+  test('differ even where a seed is given', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', answer);
+    await collect(pipeline.run(chatRequest({ choices: 2, sampling: { seed: 7 } })));
+    const seeds = pipeline.asked.map(({ request }) => request.kind === 'chat' && request.sampling.seed);
+    expect(seeds).toEqual([7, 8]);
+  });
+
+  test('fail together, and the failure of one ends the work on the others', async () => {
+    const pipeline = createPipeline();
+    const aborted: boolean[] = [];
+    const hangs: Script = async function* (signal) {
+      signal.addEventListener('abort', () => aborted.push(true));
+      yield [started()];
+      await untilAborted(signal);
+    };
+    pipeline.script('ollama-1', hangs, hangs, fail('invalid_request'));
+    expect(await codeOf(collect(pipeline.run(chatRequest({ choices: 3 }))))).toBe('invalid_request');
+    await pipeline.clock.advance(0);
+    expect(aborted).toEqual([true, true]);
+  });
+});
+
+test('an unexpected error becomes an internal one that does not show its message', async () => {
+  const pipeline = createPipeline();
+  pipeline.script('ollama-1', () => failing(new TypeError('secret detail')));
+  const error = await collect(pipeline.run()).catch((thrown) => thrown);
+  expect(error).toBeInstanceOf(GatewayError);
+  expect(error.message).not.toContain('secret');
+  expect(pipeline.errors[0]?.detail).toContain('secret detail');
+});

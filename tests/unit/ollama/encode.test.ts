@@ -1,0 +1,300 @@
+import { describe, expect, test } from '@jest/globals';
+import type { ChatRequest, JsonObject, Message, ReasoningEffort } from '../../../src/domain/chat.ts';
+import type { Model } from '../../../src/domain/model.ts';
+import {
+  encodeChat,
+  encodeEmbedding,
+  type Settings,
+  withinStack,
+} from '../../../src/providers/ollama/encode.ts';
+import { chatRequest, model, user, weather } from './requests.ts';
+
+const settings: Settings = { numCtx: new Map() };
+
+function encode(change: Partial<ChatRequest>, known: Model | undefined = model('tools'), given = settings) {
+  return encodeChat(chatRequest(change), known, given);
+}
+
+describe('messages', () => {
+  test('text parts become one string, images plain base64 beside it', () => {
+    const content = [
+      { type: 'text', text: 'What is ' },
+      { type: 'image', base64: 'AAAA', mediaType: 'image/png' },
+      { type: 'text', text: 'this?' },
+    ] as const;
+    const { body } = encode({ messages: [{ role: 'user', content }] });
+    expect(body.messages).toEqual([{ role: 'user', content: 'What is this?', images: ['AAAA'] }]);
+  });
+
+  test('a tool round trip carries the calls as objects and each result under its tool name', () => {
+    const call = { id: 'call_1', name: 'weather', arguments: '{"city":"Bern"}' };
+    const messages: Message[] = [
+      user('Weather?'),
+      { role: 'assistant', content: [], reasoning: 'I should look.', toolCalls: [call] },
+      { role: 'tool', toolCallId: 'call_1', content: [{ type: 'text', text: 'sunny' }] },
+    ];
+    expect(encode({ messages }).body.messages.slice(1)).toEqual([
+      {
+        role: 'assistant',
+        content: '',
+        thinking: 'I should look.',
+        tool_calls: [{ id: 'call_1', function: { index: 0, name: 'weather', arguments: { city: 'Bern' } } }],
+      },
+      { role: 'tool', content: 'sunny', tool_name: 'weather', tool_call_id: 'call_1' },
+    ]);
+  });
+
+  test('where an id was used twice, a result belongs to the latest call before it', () => {
+    const calling = (name: string): Message => ({
+      role: 'assistant',
+      content: [],
+      toolCalls: [{ id: 'same', name, arguments: '{}' }],
+    });
+    const result: Message = { role: 'tool', toolCallId: 'same', content: [] };
+    const { body } = encode({ messages: [calling('first'), result, calling('second'), result] });
+    expect(body.messages.map((message) => message.tool_name)).toEqual([
+      undefined,
+      'first',
+      undefined,
+      'second',
+    ]);
+  });
+
+  test.each(['{"city":', '[]', '"text"', 'null', ''])(
+    'arguments %j are refused by the name of their field',
+    (text) => {
+      const calls = [
+        { id: 'a', name: 'weather', arguments: '{}' },
+        { id: 'b', name: 'weather', arguments: text },
+      ];
+      const messages: Message[] = [user('x'), { role: 'assistant', content: [], toolCalls: calls }];
+      expect(() => encode({ messages })).toThrow(
+        expect.objectContaining({
+          code: 'invalid_request',
+          param: 'messages[1].tool_calls[1].function.arguments',
+        }),
+      );
+    },
+  );
+
+  test('names of the prototype travel as plain arguments', () => {
+    const call = { id: 'a', name: 'f', arguments: '{"__proto__":{"x":1},"constructor":2}' };
+    const { body } = encode({ messages: [{ role: 'assistant', content: [], toolCalls: [call] }] });
+    expect(JSON.stringify(body)).toContain('{"__proto__":{"x":1},"constructor":2}');
+    expect(({} as Record<string, unknown>)['x']).toBeUndefined();
+  });
+});
+
+describe('options', () => {
+  test('every sampling value goes by its name on the wire', () => {
+    const sampling = {
+      maxOutputTokens: 7,
+      temperature: 0,
+      topP: 0.5,
+      topK: 3,
+      minP: 0.1,
+      frequencyPenalty: -1,
+      presencePenalty: 1,
+      seed: 0,
+      stop: ['END'],
+    };
+    expect(encode({ sampling }).body.options).toEqual({
+      num_predict: 7,
+      temperature: 0,
+      top_p: 0.5,
+      top_k: 3,
+      min_p: 0.1,
+      frequency_penalty: -1,
+      presence_penalty: 1,
+      seed: 0,
+      stop: ['END'],
+    });
+  });
+
+  test('what is not asked for is not sent, so that the model keeps its own defaults', () => {
+    const { body } = encode({ sampling: { stop: [] } });
+    expect(Object.keys(body).sort()).toEqual(['messages', 'model', 'stream', 'truncate']);
+  });
+
+  test('a context size comes from the configuration by any spelling of the name, else from its *, else from nowhere', () => {
+    const numCtx = new Map([
+      ['llama3.1:8b', 8192],
+      ['*', 4096],
+    ]);
+    expect(encode({ model: 'LLAMA3.1:8b' }, undefined, { numCtx }).body.options).toEqual({ num_ctx: 8192 });
+    expect(encode({ model: 'other' }, undefined, { numCtx }).body.options).toEqual({ num_ctx: 4096 });
+    expect(encode({}).body.options).toBeUndefined();
+  });
+
+  test('the request decides how long the model stays in memory, else the operator', () => {
+    expect(encode({ keepAlive: 0 }, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe(
+      0,
+    );
+    expect(encode({}, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe('5m');
+  });
+
+  test('a prompt that does not fit is never cut in silence, and the model is never reloaded for it', () => {
+    const { body } = encode({});
+    expect(body.truncate).toBe(false);
+    expect(body).not.toHaveProperty('shift');
+  });
+
+  test('log probabilities are asked for with as many alternatives as wanted', () => {
+    expect(encode({ logprobs: { top: 3 } }).body).toMatchObject({ logprobs: true, top_logprobs: 3 });
+    expect(encode({ logprobs: { top: 0 } }).body).not.toHaveProperty('top_logprobs');
+  });
+});
+
+describe('thinking', () => {
+  const levels: [ReasoningEffort, unknown][] = [
+    ['none', false],
+    ['minimal', 'low'],
+    ['low', 'low'],
+    ['medium', 'medium'],
+    ['high', 'high'],
+    ['xhigh', 'max'],
+    ['max', 'max'],
+  ];
+  test.each(levels)('effort %s of a model that reasons is think %j', (reasoningEffort, think) => {
+    const { body, warnings } = encode({ reasoningEffort }, model('thinking'));
+    expect(body.think).toBe(think);
+    expect(warnings).toEqual([]);
+  });
+
+  test('without an effort the model decides', () => {
+    expect(encode({}, model('thinking')).body).not.toHaveProperty('think');
+  });
+
+  test('a model that does not reason answers with a warning, and without one where none was wanted', () => {
+    for (const plain of [model(), undefined]) {
+      const high = encodeChat(chatRequest({ reasoningEffort: 'high' }), plain, settings);
+      expect(high.body).not.toHaveProperty('think');
+      expect(high.warnings).toHaveLength(1);
+      expect(encodeChat(chatRequest({ reasoningEffort: 'none' }), plain, settings).warnings).toEqual([]);
+    }
+  });
+});
+
+describe('formats and tools', () => {
+  test('JSON mode and a schema are the two formats', () => {
+    const schema: JsonObject = { type: 'object' };
+    expect(encode({ responseFormat: { type: 'json' } }).body.format).toBe('json');
+    expect(encode({ responseFormat: { type: 'jsonSchema', name: 'x', schema } }).body.format).toBe(schema);
+  });
+
+  test('tools are sent whole, and one without parameters with empty ones', () => {
+    const { body } = encode({ tools: [weather, { name: 'now' }] });
+    expect(body.tools).toEqual([
+      { type: 'function', function: weather },
+      { type: 'function', function: { name: 'now', parameters: { type: 'object', properties: {} } } },
+    ]);
+  });
+
+  test('tool choice none sends no tools', () => {
+    expect(encode({ tools: [weather], toolChoice: { type: 'none' } }).body).not.toHaveProperty('tools');
+  });
+
+  test('that a format keeps the model from calling tools is said', () => {
+    expect(encode({ tools: [weather], responseFormat: { type: 'json' } }).warnings).toHaveLength(1);
+  });
+});
+
+describe('forced tools', () => {
+  const now = { name: 'now' };
+  const callOf = (name: string, parameters: JsonObject) => ({
+    type: 'object',
+    properties: { name: { const: name }, arguments: parameters },
+    required: ['name', 'arguments'],
+    additionalProperties: false,
+  });
+
+  test('a named tool is held to by a schema of its one call, and described instead of sent', () => {
+    const { body } = encode({
+      tools: [weather, now],
+      toolChoice: { type: 'tool', name: 'weather' },
+      messages: [{ role: 'system', content: [{ type: 'text', text: 'Be brief.' }] }, user('Bern?')],
+    });
+    expect(body).not.toHaveProperty('tools');
+    expect(body.format).toEqual(callOf('weather', weather.parameters));
+    expect(body.messages.map((message) => message.role)).toEqual(['system', 'system', 'user']);
+    expect(body.messages[1]?.content).toContain('The weather of a city');
+    expect(body.messages[1]?.content).not.toContain('"now"');
+  });
+
+  test('required means one call of any tool, or several where they may be parallel', () => {
+    const either = { anyOf: [callOf('weather', weather.parameters), callOf('now', { type: 'object' })] };
+    const tools = [weather, now];
+    const toolChoice = { type: 'required' } as const;
+    expect(encode({ tools, toolChoice, parallelToolCalls: false }).body.format).toEqual(either);
+    expect(encode({ tools, toolChoice }).body.format).toEqual({
+      type: 'object',
+      properties: { calls: { type: 'array', minItems: 1, items: either } },
+      required: ['calls'],
+      additionalProperties: false,
+    });
+  });
+
+  test('references inside the parameters still find their target', () => {
+    const parameters = {
+      type: 'object',
+      properties: { tree: { $ref: '#/$defs/node' }, self: { $ref: '#' } },
+      $defs: { node: { type: 'object', properties: { next: { $ref: '#/$defs/node' } } } },
+    };
+    const { format } = encode({
+      tools: [{ name: 'f', parameters }],
+      toolChoice: { type: 'tool', name: 'f' },
+    }).body;
+    expect(format).toEqual({
+      ...callOf('f', { $ref: '#/$defs/tool0' }),
+      $defs: {
+        tool0: {
+          type: 'object',
+          properties: { tree: { $ref: '#/$defs/tool0/$defs/node' }, self: { $ref: '#/$defs/tool0' } },
+          $defs: { node: { type: 'object', properties: { next: { $ref: '#/$defs/tool0/$defs/node' } } } },
+        },
+      },
+    });
+  });
+
+  test.each([
+    { toolChoice: { type: 'tool', name: 'other' } as const, tools: [weather] },
+    { toolChoice: { type: 'required' } as const, tools: [] },
+  ])('a tool that is not there cannot be forced: $toolChoice', (change) => {
+    expect(() => encode(change)).toThrow(
+      expect.objectContaining({ code: 'invalid_request', param: 'tool_choice' }),
+    );
+  });
+});
+
+describe('hostile depth', () => {
+  test('a schema nested beyond the stack is the caller’s mistake', () => {
+    let schema: JsonObject = {};
+    for (let depth = 0; depth < 100_000; depth++) schema = { items: schema };
+    const tools = [{ name: 'f', parameters: schema }];
+    for (const toolChoice of [{ type: 'auto' }, { type: 'required' }] as const) {
+      expect(() => withinStack(() => JSON.stringify(encode({ tools, toolChoice }).body))).toThrow(
+        expect.objectContaining({ code: 'invalid_request' }),
+      );
+    }
+  });
+});
+
+describe('embeddings', () => {
+  test('inputs go as one list that is never cut in silence, with the fixed context size', () => {
+    const request = {
+      kind: 'embedding',
+      model: 'nomic-embed-text',
+      inputs: ['a', ''],
+      dimensions: 64,
+    } as const;
+    const numCtx = new Map([['nomic-embed-text:latest', 2048]]);
+    expect(encodeEmbedding(request, { numCtx, keepAlive: -1 })).toEqual({
+      model: 'nomic-embed-text',
+      input: ['a', ''],
+      truncate: false,
+      dimensions: 64,
+      keep_alive: -1,
+      options: { num_ctx: 2048 },
+    });
+  });
+});

@@ -1,0 +1,29 @@
+import { expect, test } from '@jest/globals';
+import { createLineSplitter } from '../../../src/providers/ollama/lines.ts';
+
+function split(pieces: readonly string[], maxBytes?: number): string[] {
+  const lines: string[] = [];
+  const splitter = createLineSplitter(maxBytes);
+  for (const piece of pieces) splitter.push(Buffer.from(piece, 'latin1'), (line) => lines.push(line) > 0);
+  return [...lines, splitter.rest()];
+}
+
+test('a character cut in two is whole again', () => {
+  const bytes = Buffer.from('🦙é\n').toString('latin1');
+  expect(split([...bytes])).toEqual(['🦙é', '']);
+});
+
+test('a line of the greatest length passes, and one byte more does not, in one piece or byte by byte', () => {
+  const longest = 'x'.repeat(5000);
+  expect(split([`${longest}\n`], 5000)).toEqual([longest, '']);
+  expect(split([...longest, '\n'], 5000)).toEqual([longest, '']);
+  for (const pieces of [[`${longest}x\n`], [`${longest}x`], [...longest, 'x']]) {
+    expect(() => split(pieces, 5000)).toThrow(expect.objectContaining({ code: 'upstream_incomplete' }));
+  }
+});
+
+test('reading stops when the reader has enough', () => {
+  const seen: string[] = [];
+  createLineSplitter().push(Buffer.from('a\nb\nc\n'), (line) => seen.push(line) < 2);
+  expect(seen).toEqual(['a', 'b']);
+});
