@@ -115,7 +115,18 @@ export function decodeAs<T extends keyof Decoded & keyof typeof GO>(
   );
 }
 
-export function jsonKind(value: unknown): string {
+/**
+ * A whole body.
+ * @param struct the Go type of the request, e.g. `ChatRequest`.
+ * @throws ApiError 400 where it is JSON and no object.
+ */
+export function decodeBody(body: unknown, struct: string): Readonly<Record<string, unknown>> {
+  if (body === null) return {};
+  if (isObject(body)) return body;
+  throw new ApiError(400, `json: cannot unmarshal ${jsonKind(body)} into Go value of type api.${struct}`);
+}
+
+function jsonKind(value: unknown): string {
   if (Array.isArray(value)) return 'array';
   if (typeof value === 'boolean') return 'bool';
   // Go names the number only where it is the fraction that is wrong.

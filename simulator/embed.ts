@@ -1,4 +1,4 @@
-import { decodeAs } from './body.ts';
+import { decodeAs, decodeBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
 import { nestedError, type Server, scriptedError } from './generate.ts';
 import { hash, type InstalledModel, requireModel } from './models.ts';
@@ -23,7 +23,7 @@ const WARM_LOAD_MS = 1.5;
 
 /** @throws ApiError 400. */
 export function decodeEmbedRequest(body: unknown): EmbedRequest {
-  const fields = decodeAs('map', body, 'EmbedRequest') ?? {};
+  const fields = decodeBody(body, 'EmbedRequest');
   return {
     model: decodeAs('string', fields['model'], 'EmbedRequest.model') ?? '',
     keepAliveMs: decodeKeepAlive(fields['keep_alive']),

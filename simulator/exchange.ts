@@ -45,6 +45,8 @@ export class Exchange {
     this.request = request;
     this.response = response;
     this.#gate = gate;
+    // Writing to a connection that has just gone is no failure of the process.
+    response.on('error', () => undefined);
     response.once('close', () => {
       if (response.writableFinished) return;
       const gone = new ConnectionGone();

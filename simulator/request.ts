@@ -1,4 +1,4 @@
-import { decodeAs } from './body.ts';
+import { decodeAs, decodeBody } from './body.ts';
 import { type Script, takeDirective } from './script.ts';
 import { ApiError, parseKeepAlive, quote } from './wire.ts';
 
@@ -38,7 +38,7 @@ const MESSAGE_TOKENS = 5;
 
 /** @throws ApiError 400. */
 export function decodeChatRequest(body: unknown): GenerateRequest {
-  const fields = decodeAs('map', body, 'ChatRequest') ?? {};
+  const fields = decodeBody(body, 'ChatRequest');
   const messages = (decodeAs('messages', fields['messages'], 'ChatRequest.messages') ?? []).map(
     decodeMessage,
   );
@@ -62,7 +62,7 @@ export function decodeChatRequest(body: unknown): GenerateRequest {
 
 /** @throws ApiError 400. */
 export function decodeGenerateRequest(body: unknown): GenerateRequest {
-  const fields = decodeAs('map', body, 'GenerateRequest') ?? {};
+  const fields = decodeBody(body, 'GenerateRequest');
   const shared = decodeShared(fields, 'GenerateRequest');
   const text = (name: string) => decodeAs('string', fields[name], `GenerateRequest.${name}`) ?? '';
   const prompt = text('prompt');

@@ -1,12 +1,12 @@
 import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
-import { decodeAs, readJson } from './body.ts';
+import { decodeAs, decodeBody, readJson } from './body.ts';
 import { decodeEmbedRequest, embed } from './embed.ts';
 import { ConnectionGone, Exchange, type Gate } from './exchange.ts';
 import { generate, type Server } from './generate.ts';
 import { isHostAllowed, isOriginAllowed } from './guard.ts';
 import { encodePs, encodeShow, encodeTags, requireModel } from './models.ts';
 import { answerRaw } from './raw.ts';
-import { decodeChatRequest, decodeGenerateRequest } from './request.ts';
+import { decodeChatRequest, decodeGenerateRequest, type GenerateRequest } from './request.ts';
 import { parseScript, parseScriptJson, type Script, type Scripts } from './script.ts';
 import type { Counters } from './stats.ts';
 import { ApiError, encodeJson } from './wire.ts';
@@ -33,21 +33,28 @@ export interface Application extends Server {
 
 const REMEMBERED_REQUESTS = 256;
 
-/** A request to a model: what it takes for the counts, the scripts and the faults to apply. */
-type Inference = (app: Application, exchange: Exchange, body: unknown, script: Script) => Promise<void>;
+/** A decoded request to a model: what its own message says to the simulator, and what answers it. */
+interface Inference {
+  readonly directive?: Script | undefined;
+  answer(app: Application, exchange: Exchange, script: Script): Promise<void>;
+}
 type Route = (app: Application, exchange: Exchange) => Promise<void>;
 
-const INFERENCES: Readonly<Record<string, Inference>> = {
-  '/api/chat': (app, exchange, body, script) => {
-    const request = decodeChatRequest(body);
-    return generate(app, exchange, request, { ...script, ...request.directive });
+const INFERENCES: Readonly<Record<string, (body: unknown) => Inference>> = {
+  '/api/chat': (body) => generation(decodeChatRequest(body)),
+  '/api/generate': (body) => generation(decodeGenerateRequest(body)),
+  '/api/embed': (body) => {
+    const request = decodeEmbedRequest(body);
+    return { answer: (app, exchange, script) => embed(app, exchange, request, script) };
   },
-  '/api/generate': (app, exchange, body, script) => {
-    const request = decodeGenerateRequest(body);
-    return generate(app, exchange, request, { ...script, ...request.directive });
-  },
-  '/api/embed': (app, exchange, body, script) => embed(app, exchange, decodeEmbedRequest(body), script),
 };
+
+function generation(request: GenerateRequest): Inference {
+  return {
+    directive: request.directive,
+    answer: (app, exchange, script) => generate(app, exchange, request, script),
+  };
+}
 
 const READS: Readonly<Record<string, Route>> = {
   '/': (_app, exchange) => exchange.send(200, 'text/plain; charset=utf-8', 'Ollama is running'),
@@ -103,19 +110,27 @@ function own<T>(table: Readonly<Record<string, T>>, key: string): T | undefined 
   return Object.hasOwn(table, key) ? table[key] : undefined;
 }
 
-async function infer(app: Application, exchange: Exchange, path: string, answer: Inference): Promise<void> {
+async function infer(
+  app: Application,
+  exchange: Exchange,
+  path: string,
+  decode: (body: unknown) => Inference,
+): Promise<void> {
   const { request, response } = exchange;
   app.counters.add('requests', 1);
   response.once('close', () => {
     if (response.writableFinished) app.counters.add('served', 1);
     else if (!exchange.cutByScript) app.counters.add('aborted', 1);
   });
-  const script = { ...app.scripts.next(), ...scriptOfHeader(request.headers['x-simulator']) };
-  if (script.resetAt === 'accept') return exchange.reset();
+  const outer = { ...app.scripts.next(), ...scriptOfHeader(request.headers['x-simulator']) };
+  if (outer.resetAt === 'accept') return exchange.reset();
   const body = await readJson(request);
   remember(app, request, path, body);
+  const inference = decode(body);
+  const script = { ...outer, ...inference.directive };
+  if (script.resetAt === 'accept') return exchange.reset();
   if (await answerRaw(exchange, script)) return;
-  await answer(app, exchange, body, script);
+  await inference.answer(app, exchange, script);
 }
 
 function scriptOfHeader(header: string | string[] | undefined): Script {
@@ -125,7 +140,7 @@ function scriptOfHeader(header: string | string[] | undefined): Script {
 async function show(app: Application, exchange: Exchange): Promise<void> {
   const body = await readJson(exchange.request);
   remember(app, exchange.request, '/api/show', body);
-  const fields = decodeAs('map', body, 'ShowRequest') ?? {};
+  const fields = decodeBody(body, 'ShowRequest');
   const name = decodeAs('string', fields['model'] ?? fields['name'], 'ShowRequest.model') ?? '';
   if (name === '') throw new ApiError(400, 'model is required');
   const model = requireModel(app.models, name, () => {
@@ -137,7 +152,7 @@ async function show(app: Application, exchange: Exchange): Promise<void> {
 
 /** `{"queue": [script, …], "default": script}`, both optional. */
 async function setScripts(app: Application, exchange: Exchange): Promise<void> {
-  const body = decodeAs('map', await readJson(exchange.request), 'SimulatorRequest') ?? {};
+  const body = decodeBody(await readJson(exchange.request), 'SimulatorRequest');
   const { queue = [], default: fallback } = body;
   if (!Array.isArray(queue)) throw new ApiError(400, 'simulator: the queue is a list of scripts');
   app.scripts.push(queue.map(parseScript));

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import packageJson from '../package.json' with { type: 'json' };
 import { systemClock as clock } from './clock.ts';
 import type { Config } from './config.ts';
+import { createAdministration } from './core/administration.ts';
 import { createAuthenticator } from './core/authenticate.ts';
 import { createHandler } from './core/chat.ts';
 import { createGateway, type Report } from './core/gateway.ts';
@@ -14,6 +15,7 @@ import { createRestApp } from './rest/app.ts';
 import { createServer } from './server.ts';
 import { createKeyStore } from './storage/keys.ts';
 import { createLedger } from './storage/ledger.ts';
+import { createLedgerReader } from './storage/ledger-reader.ts';
 import { openDatabase } from './storage/open.ts';
 import { openInProcess, openRedis } from './storage/redis.ts';
 import { createTelemetry, type GatewayTelemetry } from './telemetry/index.ts';
@@ -103,6 +105,8 @@ export async function compose(config: Config): Promise<App> {
     provider,
     clock,
     createId: () => createId('', randomBytes),
+    administration: createAdministration(keys, createLedgerReader(database)),
+    limiter: shared.limiter,
     handler: createHandler({
       provider,
       limiter: shared.limiter,
@@ -110,6 +114,7 @@ export async function compose(config: Config): Promise<App> {
       telemetry,
       clock,
       deadlines: config.timeouts,
+      watch: authenticator.watch,
     }),
     report: readReport,
     shutdown: shutdown.signal,

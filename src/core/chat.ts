@@ -1,4 +1,5 @@
 import { GatewayError } from '../domain/error.ts';
+import type { Authenticator } from './authenticate.ts';
 import type { Handler, Step } from './call.ts';
 import type { ChatProvider, Clock, Limiter, Telemetry, UsageSink } from './ports.ts';
 import { admit } from './steps/admit.ts';
@@ -16,6 +17,7 @@ export interface InferenceDependencies {
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly deadlines: Deadlines;
+  readonly watch: Authenticator['watch'];
 }
 
 /** Everything that happens to a request, outermost first. Chats and embeddings take the same way. */
@@ -24,7 +26,7 @@ export function steps(deps: InferenceDependencies): readonly Step[] {
     // Seen by every request, refused ones too.
     meter(deps),
     // What can be refused without spending anything.
-    authorize(),
+    authorize(deps.watch),
     resolve(deps.provider),
     // From here on the request counts.
     admit(deps),

@@ -1,14 +1,16 @@
 import type { ChatRequest, EmbeddingRequest, InferenceRequest } from '../domain/chat.ts';
+import type { GatewayError } from '../domain/error.ts';
 import { estimatePromptTokens } from '../domain/estimate.ts';
 import type { ChatEvent, EmbeddingEvent, Numbered } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
-import { isModelAllowed, type Model } from '../domain/model.ts';
+import { type Backend, isModelAllowed, type Model } from '../domain/model.ts';
 import type { Principal } from '../domain/principal.ts';
 import type { Protocol, UsageRecord } from '../domain/record.ts';
 import { servedModels } from '../domain/routing.ts';
+import type { Administration } from './administration.ts';
 import type { Authenticator } from './authenticate.ts';
 import { type Call, CallNotes, type Handler, type InferenceEvent } from './call.ts';
-import type { ChatProvider, Clock, DependencyState } from './ports.ts';
+import type { ChatProvider, Clock, DependencyState, Limiter } from './ports.ts';
 import { requireScope } from './steps/authorize.ts';
 import { modelNotFound, noBackend, resolveModel } from './steps/resolve.ts';
 import { type Cancellable, cancellable } from './stream.ts';
@@ -31,6 +33,14 @@ export interface Gateway {
   listModels(principal: Principal): readonly Model[];
   /** @throws GatewayError `model_not_found`, also for a model the caller may not use. */
   getModel(principal: Principal, id: string): Promise<Model>;
+  /** Every backend as last seen: which models it has, and which are in memory. Needs the scope `models`. */
+  listBackends(principal: Principal): readonly Backend[];
+  /** The caller's limits as they stand. */
+  limits(principal: Principal): Promise<LimitsState>;
+  /** Keys and the ledger, within the caller's reach. */
+  readonly administration: Administration;
+  /** See `Authenticator.watch`: for what stays open between requests. */
+  watch(principal: Principal, onInvalid: (error: GatewayError) => void): () => void;
   /** Each dependency's state, and whether requests can be served. */
   report(): Report;
 }
@@ -64,7 +74,9 @@ export interface Report {
 
 export interface GatewayDependencies {
   readonly authenticator: Authenticator;
+  readonly administration: Administration;
   readonly handler: Handler;
+  readonly limiter: Pick<Limiter, 'peek'>;
   readonly provider: ChatProvider;
   readonly clock: Clock;
   readonly createId: () => string;
@@ -74,7 +86,8 @@ export interface GatewayDependencies {
 }
 
 export function createGateway(deps: GatewayDependencies): Gateway {
-  const { authenticator, handler, provider, clock, createId, report, shutdown } = deps;
+  const { authenticator, administration, handler, limiter, provider, clock, createId, report, shutdown } =
+    deps;
 
   function run(request: InferenceRequest, caller: Caller): Exchange<InferenceEvent> {
     const notes = new CallNotes(estimatePromptTokens(request));
@@ -111,6 +124,13 @@ export function createGateway(deps: GatewayDependencies): Gateway {
       if (!isModelAllowed(principal.models, id)) throw modelNotFound(id);
       return await resolveModel(provider, id);
     },
+    listBackends(principal) {
+      requireScope(principal, 'models');
+      return provider.backends();
+    },
+    limits: (principal) => limiter.peek(principal.keyId, principal.limits),
+    administration,
+    watch: authenticator.watch,
     report,
   };
 }

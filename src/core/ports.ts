@@ -74,6 +74,62 @@ export interface Ledger {
   append(records: readonly UsageRecord[]): Promise<void>;
 }
 
+/** Questions to the ledger. Every method rejects with GatewayError `storage_unavailable` while the database is away. */
+export interface LedgerReader {
+  /** Sums per interval and group, oldest first; intervals without a request are absent. */
+  buckets(query: UsageQuery): Promise<readonly UsageBucket[]>;
+  /** Newest first. Ties in time are ordered by id, so that pages neither overlap nor skip. */
+  records(query: RecordQuery): Promise<readonly UsageRecord[]>;
+  record(id: string): Promise<UsageRecord | undefined>;
+}
+
+/** Which records to look at. `keyIds` undefined: every key's. */
+export interface RecordFilter {
+  readonly keyIds?: readonly string[];
+  readonly model?: string;
+  readonly status?: UsageRecord['status'];
+  /** Inclusive. */
+  readonly from?: Date;
+  /** Exclusive. */
+  readonly to?: Date;
+}
+
+export interface RecordQuery extends RecordFilter {
+  readonly limit: number;
+  /** Where the page before ended. */
+  readonly after?: { readonly startedAt: Date; readonly id: string };
+}
+
+export interface UsageQuery extends RecordFilter {
+  readonly from: Date;
+  readonly to: Date;
+  readonly interval: 'hour' | 'day';
+  readonly groupBy: readonly ('key' | 'model')[];
+}
+
+/** What happened in one interval, in UTC, to one group. */
+export interface UsageBucket {
+  readonly start: Date;
+  /** Present where grouped by it. */
+  readonly keyId?: string;
+  readonly model?: string;
+  readonly requests: number;
+  readonly errors: number;
+  readonly cancelled: number;
+  /** Sums of the known counts. */
+  readonly promptTokens: number;
+  readonly completionTokens: number;
+  /** Percentiles over the requests that have the figure, in milliseconds; absent where none has. */
+  readonly totalMs?: Percentiles;
+  readonly firstTokenMs?: Percentiles;
+}
+
+export interface Percentiles {
+  readonly p50: number;
+  readonly p95: number;
+  readonly p99: number;
+}
+
 /** The way from a finished request to the ledger. It outlives outages of whatever lies behind it, within bounds. */
 export interface UsageSink {
   /** Returns at once and never throws: the request is over, and nobody is left to tell. */

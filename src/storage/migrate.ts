@@ -47,8 +47,12 @@ export async function migrate(
       { timeoutMs: TIMEOUT_MS },
     );
 
+  const history = await readHistory(database);
+  assertKnown(history, migrations);
+  // Nothing to do is the usual case, and needs no lock and no right to change the schema.
+  if (history.length === migrations.length) return { applied: [], version: history.length };
+
   await inLock((transaction) => transaction.script(CREATE_HISTORY));
-  assertKnown(await database.query<HistoryRow>(SELECT_HISTORY), migrations);
   for (const migration of migrations) {
     const ran = await inLock((transaction) => runOnce(transaction, migration));
     if (ran) applied.push(migration.name);
@@ -80,7 +84,11 @@ const CREATE_HISTORY = `
     applied_at timestamptz not null default now()
   )`;
 
-const SELECT_HISTORY = 'select version, name, checksum from schema_migrations order by version';
+async function readHistory(database: Database): Promise<readonly HistoryRow[]> {
+  const [found] = await database.query("select 1 where to_regclass('schema_migrations') is not null");
+  if (!found) return [];
+  return database.query('select version, name, checksum from schema_migrations order by version');
+}
 
 /** @returns false where it had run before. */
 async function runOnce(transaction: Transaction, migration: Migration): Promise<boolean> {

@@ -27,7 +27,7 @@ const STATEMENT_TIMEOUT_MS = 900;
  * Opens a pool of connections. Resolves after the first contact, also where that fails: the gateway starts while its
  * database is away, and `state()` says so. While it is away every call fails at once, and one probe at a time looks
  * for its return.
- * @throws GatewayError what `prepare` threw, unless that was `storage_unavailable`.
+ * @throws whatever `prepare` threw, unless that was `storage_unavailable`.
  */
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
   let pool = createPool(options);
@@ -74,9 +74,9 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   }
 
   const failure = await watch.check();
-  if (failure !== undefined && toStorageError(failure).code !== 'storage_unavailable') {
+  if (failure !== undefined && !isUnavailable(failure)) {
     await direct.close();
-    throw toStorageError(failure);
+    throw failure;
   }
 
   function whileUp<Result>(act: () => Promise<Result>): Promise<Result> {
@@ -152,7 +152,7 @@ async function inTransaction<Result>(
     try {
       return (await send(() => client.query(config))).rows;
     } catch (error) {
-      lost ||= error instanceof GatewayError && error.code === 'storage_unavailable';
+      lost ||= isUnavailable(error);
       throw error;
     }
   };
@@ -176,6 +176,10 @@ async function inTransaction<Result>(
     // A connection in doubt is closed, which also rolls back; a sound one goes back to the pool.
     client.release(lost);
   }
+}
+
+function isUnavailable(error: unknown): boolean {
+  return error instanceof GatewayError && error.code === 'storage_unavailable';
 }
 
 function describe(reason: unknown): string {

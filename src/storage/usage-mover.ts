@@ -80,25 +80,30 @@ export function startUsageMover(options: {
     return reply?.[0][1] ?? [];
   };
 
-  const move = async (entries: readonly Entry[]) => {
+  /** @returns the entries to try again, together with the next ones. */
+  const move = async (entries: readonly Entry[]): Promise<readonly Entry[]> => {
     const records = parseEntries(entries, telemetry);
     for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
       try {
         await keep(ledger, telemetry, records);
         break;
       } catch (error) {
-        // The entries are safe where they are: left alone, they are read again later, by whichever replica runs then.
+        // The entries are safe where they are: should this replica stop meanwhile, another reads them again.
         await pause(clock, retryMs, stop.signal);
-        if (stop.signal.aborted || !isAway(error)) return;
+        if (stop.signal.aborted) return [];
+        // Whether it is them or the ledger shows when there are others to compare with.
+        if (!isAway(error)) return entries.slice(0, BATCH);
       }
     }
     const ids = entries.map(([id]) => id);
     await Promise.all([redis.xack(stream, GROUP, ...ids), redis.xdel(stream, ...ids)]);
+    return [];
   };
 
   const run = async () => {
     let hasGroup = false;
     let retryMs = RETRY_MIN_MS;
+    let refused: readonly Entry[] = [];
     while (!stop.signal.aborted) {
       try {
         if (!hasGroup) await createGroup();
@@ -109,7 +114,7 @@ export function startUsageMover(options: {
         });
         retryMs = RETRY_MIN_MS;
         if (entries.length === 0) continue;
-        await move(entries);
+        refused = await move([...refused, ...entries]);
         if (entries.length < BATCH) await pause(clock, GATHER_MS, stop.signal);
       } catch {
         // Redis is away, which its breaker reports, or has come back empty.
@@ -154,7 +159,7 @@ function parseEntries(entries: readonly Entry[], telemetry: Telemetry): readonly
   return records;
 }
 
-/** Whether to wait for the ledger, rather than to go on with other entries and come back to these. */
+/** Whether to wait for the ledger, rather than to ask it again with other entries. */
 function isAway(error: unknown): boolean {
   return error instanceof GatewayError && error.code === 'storage_unavailable';
 }

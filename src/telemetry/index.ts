@@ -13,8 +13,8 @@ export interface TelemetryOptions extends MetricsOptions {
 export interface GatewayTelemetry extends Telemetry {
   /** Everything in the text format of Prometheus. */
   metrics(): Promise<Exposition>;
-  /** Hands every line so far to the operating system before it returns. For the end of the process. */
-  flush(): void;
+  /** Resolves when every line so far is out, or cannot get out. For the end of the process. */
+  flush(): Promise<void>;
 }
 
 /** Logs and metrics behind the one port that the rest of the gateway knows. */

@@ -1,3 +1,4 @@
+import { createWriteStream } from 'node:fs';
 import pino from 'pino';
 import type { LogFields, Telemetry } from '../core/ports.ts';
 import { redactFields, redactText } from './redact.ts';
@@ -11,12 +12,13 @@ export interface LogDestination {
 
 export interface Log {
   write: Telemetry['log'];
-  /** Hands every line so far to the operating system before it returns. For the end of the process. */
-  flush(): void;
+  /** Resolves when every line so far is out, or cannot get out. */
+  flush(): Promise<void>;
 }
 
 /** Unwritten bytes kept while nobody reads the output. Lines beyond them are dropped: a log must not end a gateway. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
+const STANDARD_OUTPUT = 1;
 
 /**
  * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg` and the fields.
@@ -24,7 +26,7 @@ const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
  */
 export function createLog(level: LogLevel, replica: string, destination?: LogDestination): Log {
   const output = destination
-    ? { write: destination.write.bind(destination), flushSync() {} }
+    ? { write: (line: string) => destination.write(line), flush: async () => {} }
     : standardOutput();
   const logger = pino(
     {
@@ -33,20 +35,32 @@ export function createLog(level: LogLevel, replica: string, destination?: LogDes
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
     },
-    output,
+    { write: (line) => output.write(line) },
   );
   return {
     write(lineLevel: Parameters<Telemetry['log']>[0], message: string, fields: LogFields = {}) {
       if (logger.isLevelEnabled(lineLevel)) logger[lineLevel](redactFields(fields), redactText(message));
     },
-    flush: () => output.flushSync(),
+    flush: output.flush,
   };
 }
 
-/** Writes in the background; pino itself writes what is left when the process exits. */
-function standardOutput() {
-  const output = pino.destination({ dest: 1, sync: false, maxLength: MAX_BUFFERED_BYTES });
+/**
+ * Writes in the background, so that a reader who stalls stalls nobody. Not pino's own destination: that one, flushed
+ * into a pipe whose reader has gone, tries again for ever, as after Ctrl-C on a pipeline.
+ */
+function standardOutput(): LogDestination & Pick<Log, 'flush'> {
+  const output = createWriteStream('', { fd: STANDARD_OUTPUT, autoClose: false });
   // A full disk or a closed pipe costs lines, not requests.
   output.on('error', () => undefined);
-  return output;
+  return {
+    write(line) {
+      if (!output.destroyed && output.writableLength < MAX_BUFFERED_BYTES) output.write(line);
+    },
+    flush: () =>
+      new Promise((resolve) => {
+        if (output.destroyed) resolve();
+        else output.write('', () => resolve());
+      }),
+  };
 }

@@ -23,7 +23,10 @@ function claimOf(keyId = 'key', tokens = 10): Claim {
 
 /** The decision, if it comes without waiting for anything but promises: no timer and no network. */
 function atOnce(decision: Promise<Decision>): Promise<Decision | 'not at once'> {
-  return Promise.race([decision, new Promise<'not at once'>((resolve) => setImmediate(resolve, 'not at once'))]);
+  return Promise.race([
+    decision,
+    new Promise<'not at once'>((resolve) => setImmediate(resolve, 'not at once')),
+  ]);
 }
 
 async function open(): Promise<void> {
@@ -76,7 +79,10 @@ describe.each(OUTAGES)('while Redis %s', (_name, begin, end) => {
     await begin();
 
     // Whoever notices it first pays for it, and no more than the time a command may take.
-    expect(await limiter.claim(claimOf('other'))).toMatchObject({ admitted: true, state: { mode: 'degraded' } });
+    expect(await limiter.claim(claimOf('other'))).toMatchObject({
+      admitted: true,
+      state: { mode: 'degraded' },
+    });
     await away;
     expect(state.state()).toBe('down');
     expect(await atOnce(limiter.claim(claimOf('other')))).toMatchObject({
@@ -123,7 +129,10 @@ test('a request admitted during an outage is counted where it ends, here and in 
   const [first, second] = [claimOf(), claimOf()];
   await limiter.claim(first);
   await limiter.claim(second);
-  expect(await limiter.claim(claimOf())).toMatchObject({ admitted: false, state: { concurrency: { limit: 2 } } });
+  expect(await limiter.claim(claimOf())).toMatchObject({
+    admitted: false,
+    state: { concurrency: { limit: 2 } },
+  });
   await limiter.settle(first, 10);
   expect((await limiter.peek('key', LIMITS)).concurrency?.remaining).toBe(1);
 
@@ -144,7 +153,10 @@ test('a request larger than this replica’s share takes the share and is not re
     admitted: true,
     state: { tokens: { limit: 20, remaining: 0 } },
   });
-  expect(await limiter.claim(claimOf('another', 81))).toMatchObject({ admitted: false, retryAfterMs: undefined });
+  expect(await limiter.claim(claimOf('another', 81))).toMatchObject({
+    admitted: false,
+    retryAfterMs: undefined,
+  });
 });
 
 test('scripts that Redis has forgotten are sent again, without a word', async () => {

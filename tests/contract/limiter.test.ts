@@ -295,7 +295,10 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   { weight: 4, arbitrary: fc.record({ do: fc.constant('claim' as const), request, tokens: fc.nat(70) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('settle' as const), request, tokens: fc.nat(150) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('renew' as const), request }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constant('wait' as const), seconds: fc.integer({ min: 1, max: 40 }) }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constant('wait' as const), seconds: fc.integer({ min: 1, max: 40 }) }),
+  },
 );
 const LIMITS = { requestsPerMinute: 6, tokensPerMinute: 60, concurrentRequests: 3 };
 
@@ -309,8 +312,7 @@ async function perform({ limiter, advance }: Subject, acts: readonly Act[]): Pro
       const claim = claimOf(LIMITS, step.tokens, `${step.request}`);
       if (step.do === 'settle') await limiter.settle(claim, step.tokens);
       else {
-        const decision = await limiter.claim(claim);
-        seen.push(decision.admitted || decision.refusedBy);
+        seen.push((await limiter.claim(claim)).admitted);
       }
     }
     const { requests, tokens, concurrency } = await limiter.peek('key', LIMITS);
@@ -375,7 +377,8 @@ test('the memory of an idle key is given back', async () => {
   const clock = createTestClock();
   const limiter = createMemoryLimiter(clock);
   const limits = { requestsPerMinute: 1, tokensPerMinute: 1, concurrentRequests: 1 };
-  for (let key = 0; key < 1000; key++) await limiter.claim({ id: 'x', keyId: `key-${key}`, limits, tokens: 1 });
+  for (let key = 0; key < 1000; key++)
+    await limiter.claim({ id: 'x', keyId: `key-${key}`, limits, tokens: 1 });
   expect(limiter.size()).toBe(1000);
   await clock.advance(120_000);
   for (let round = 0; round < 501; round++) await limiter.peek('busy', limits);

@@ -170,8 +170,9 @@ describe('PostgreSQL that is away when the gateway starts', () => {
   test('a schema that is not this code’s is no outage: opening fails with the reason', async () => {
     const server = await startPostgres();
     try {
-      const refuse = () => Promise.reject(new Error('a bug'));
-      await expect(openPostgres({ url: server.url, prepare: refuse })).rejects.toThrow();
+      const bug = new Error('a bug');
+      const refuse = () => Promise.reject(bug);
+      await expect(openPostgres({ url: server.url, prepare: refuse })).rejects.toBe(bug);
       const newer = async (database: Database) => {
         await migrate(database);
         await database.query("insert into schema_migrations values (9999, 'later', '')");

@@ -228,11 +228,7 @@ describe('refusals', () => {
   });
 
   test('a backend that does not exist is unavailable', async () => {
-    const { error } = await drain(fleet.chat('ollama-9', chatRequest(), never()).valueOf() as never).catch(
-      (error) => ({
-        error,
-      }),
-    );
+    const { error } = await drain(fleet.chat('ollama-9', chatRequest(), never()));
     expect(error).toMatchObject({ code: 'upstream_unavailable' });
   });
 });
@@ -268,14 +264,16 @@ describe('embeddings', () => {
 describe('the catalogue', () => {
   test('tells each model’s capabilities, and which are in memory', async () => {
     await result({});
-    await new Promise<void>((resolve) => setImmediate(resolve));
-    const [backend] = fleet.backends();
+    const newcomer = await startFleet([simulator.url]);
+    const [backend] = newcomer.backends();
     expect(backend).toMatchObject({ id: 'ollama-1', healthy: true, inFlight: 0 });
     expect(backend?.models.get('qwen3:8b')?.capabilities).toEqual(['completion', 'tools', 'thinking']);
     expect(backend?.models.get('llama3.1:8b')).toMatchObject({
       contextLength: 131072,
       parameterSize: '8.0B',
     });
-    expect(fleet.backends()).toBe(fleet.backends());
+    expect(backend?.loaded).toContain('llama3.1:8b');
+    expect(newcomer.backends()).toBe(newcomer.backends());
+    await newcomer.close();
   });
 });

@@ -101,6 +101,8 @@ export interface Pipeline {
   backends: readonly Backend[];
   refresh: () => Promise<void>;
   decide: (claim: Claim) => Decision;
+  /** Says that the key of the last request has become invalid. */
+  invalidate: (error: GatewayError) => void;
   /** What each backend does, in the order of the requests it gets; the last one repeats. */
   script(backend: string, ...scripts: Script[]): void;
   run(request?: InferenceRequest, change?: Partial<Call>): Cancellable<InferenceEvent>;
@@ -124,6 +126,7 @@ export function createPipeline(): Pipeline {
     backends: [backend('ollama-1')],
     refresh: async () => undefined,
     decide: () => ({ admitted: true, state: { mode: 'exact' } }),
+    invalidate: () => undefined,
     script: (id, ...list) => void scripts.set(id, list),
     run(request = chatRequest(), change = {}) {
       const notes = new CallNotes(estimatePromptTokens(request));
@@ -173,6 +176,10 @@ export function createPipeline(): Pipeline {
   };
   const handler = createHandler({
     provider,
+    watch: (_, onInvalid) => {
+      pipeline.invalidate = onInvalid;
+      return () => undefined;
+    },
     limiter,
     clock,
     usage: { record: (record) => void pipeline.records.push(record), flush: async () => undefined },

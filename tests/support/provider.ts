@@ -73,9 +73,7 @@ export async function startFleet(
 }
 
 /** Everything that comes out of a stream, and what it ended with. */
-export async function drain<E>(
-  stream: AsyncIterable<readonly E[]>,
-): Promise<{
+export async function drain<E>(stream: AsyncIterable<readonly E[]>): Promise<{
   readonly events: readonly E[];
   readonly batches: number;
   readonly error: GatewayError | undefined;

@@ -67,7 +67,12 @@ export async function startRedis(options: { readonly args?: readonly string[] } 
 }
 
 async function sendCommand(url: string, name: string, args: readonly (string | number)[]): Promise<unknown> {
-  const redis = new Redis(url, { lazyConnect: true, retryStrategy: () => null, enableReadyCheck: false });
+  const redis = new Redis(url, {
+    lazyConnect: true,
+    enableReadyCheck: false,
+    retryStrategy: () => null,
+    disconnectTimeout: 50,
+  });
   redis.on('error', () => undefined);
   try {
     return await redis.call(name, [...args]);

@@ -1,10 +1,12 @@
 import { GatewayError } from '../../domain/error.ts';
 import { isModelAllowed } from '../../domain/model.ts';
 import type { Principal, Scope } from '../../domain/principal.ts';
+import type { Authenticator } from '../authenticate.ts';
 import type { Step } from '../call.ts';
+import { forwardAbort } from '../stream.ts';
 
-/** Scope and model allow-list of the caller's key. */
-export function authorize(): Step {
+/** Scope and model allow-list of the caller's key, and the key's validity for as long as the request runs. */
+export function authorize(watch: Authenticator['watch']): Step {
   return (next) =>
     async function* (request, call) {
       requireScope(call.principal, request.kind === 'chat' ? 'chat' : 'embeddings');
@@ -13,7 +15,21 @@ export function authorize(): Step {
           param: 'model',
         });
       }
-      yield* next(request, call);
+      const whileValid = new AbortController();
+      const unlink = forwardAbort(call.signal, whileValid);
+      let invalid: GatewayError | undefined;
+      const unwatch = watch(call.principal, (error) => {
+        invalid = error;
+        whileValid.abort(error);
+      });
+      try {
+        yield* next(request, { ...call, signal: whileValid.signal });
+      } catch (error) {
+        throw invalid ?? error;
+      } finally {
+        unwatch();
+        unlink();
+      }
     };
 }
 

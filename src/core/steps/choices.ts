@@ -2,7 +2,7 @@ import type { ChatRequest } from '../../domain/chat.ts';
 import type { ChatEvent, Finished } from '../../domain/event.ts';
 import { sumUsage } from '../../domain/usage.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
-import { clientClosed, merge } from '../stream.ts';
+import { clientClosed, forwardAbort, merge } from '../stream.ts';
 
 /** How many choices of one request run at a time: one request must not occupy the fleet. */
 const CHOICES_AT_ONCE = 4;
@@ -19,7 +19,8 @@ async function* fanOut(
   call: Call,
 ): AsyncGenerator<readonly InferenceEvent[]> {
   const siblings = new AbortController();
-  const signal = AbortSignal.any([call.signal, siblings.signal]);
+  const unlink = forwardAbort(call.signal, siblings);
+  const { signal } = siblings;
   const sources = Array.from({ length: request.choices }, (_, choice) => {
     const { seed } = request.sampling;
     // One seed for all would make all answers the same.
@@ -44,6 +45,7 @@ async function* fanOut(
     }
     yield [together(finished)];
   } finally {
+    unlink();
     siblings.abort(clientClosed());
   }
 }

@@ -1,6 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { Step } from '../call.ts';
 import type { Clock } from '../ports.ts';
+import { forwardAbort } from '../stream.ts';
 
 /** In milliseconds. Connecting has its own deadline, in the provider. */
 export interface Deadlines {
@@ -17,9 +18,7 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
   return (next) =>
     async function* (request, call) {
       const attempt = new AbortController();
-      const forward = () => attempt.abort(call.signal.reason);
-      if (call.signal.aborted) forward();
-      else call.signal.addEventListener('abort', forward, { once: true });
+      const unlink = forwardAbort(call.signal, attempt);
 
       const end = call.startedAt + limits.totalMs;
       let due = Math.min(clock.now() + limits.firstEventMs, end);
@@ -47,7 +46,7 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
         throw late ?? error;
       } finally {
         cancelTimer();
-        call.signal.removeEventListener('abort', forward);
+        unlink();
         attempt.abort();
       }
     };

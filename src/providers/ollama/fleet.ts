@@ -55,13 +55,6 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
   const lookEverywhere = () => Promise.all(all.map((member) => member.backend.look())).then(() => undefined);
   let lastLook = { at: clock.now(), done: lookEverywhere() };
 
-  const find = (id: string): Member => {
-    const member = members.get(id);
-    if (!member)
-      throw new GatewayError('upstream_unavailable', 'There is no such model server.', { detail: id });
-    return member;
-  };
-
   return {
     backends() {
       snapshot ??= all.map((member) => member.backend.seen);
@@ -71,8 +64,8 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
       if (clock.now() - lastLook.at >= 1000) lastLook = { at: clock.now(), done: lookEverywhere() };
       return lastLook.done;
     },
-    chat: (id, request, signal) => chat(find(id), request, settings, signal),
-    embed: (id, request, signal) => embed(find(id), request, settings, signal),
+    chat: (id, request, signal) => chat(members.get(id), request, settings, signal),
+    embed: (id, request, signal) => embed(members.get(id), request, settings, signal),
     async close() {
       const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');
       for (const { backend } of all) backend.stop();
@@ -99,7 +92,7 @@ function createMember(
     url,
     label,
     connectTimeoutMs,
-    connections: options.connections ?? 512,
+    connections: options.connections ?? 2048,
   });
   const probes = createOllamaClient({ url, label, connectTimeoutMs: probeTimeoutMs, connections: 4 });
   const backend = watchBackend({
@@ -115,12 +108,18 @@ function createMember(
   return { backend, client, probes };
 }
 
+function known(member: Member | undefined): Member {
+  if (member) return member;
+  throw new GatewayError('upstream_unavailable', 'There is no such model server.');
+}
+
 async function* chat(
-  { backend, client }: Member,
+  member: Member | undefined,
   request: ChatRequest,
   settings: Settings,
   signal: AbortSignal,
 ): ChatStream {
+  const { backend, client } = known(member);
   const model = backend.seen.models.get(request.model);
   const encoded = withinStack(() => {
     const { body, ...rest } = encodeChat(request, model, settings);
@@ -164,11 +163,12 @@ const MAX_VECTOR_BYTES = 256 * 1024;
 const MAX_EMBEDDING_BYTES = 256 * 1024 * 1024;
 
 async function* embed(
-  { backend, client }: Member,
+  member: Member | undefined,
   request: EmbeddingRequest,
   settings: Settings,
   signal: AbortSignal,
 ): EmbeddingStream {
+  const { backend, client } = known(member);
   const body = JSON.stringify(encodeEmbedding(request, settings));
   const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
   const leave = backend.enter();

@@ -9,6 +9,7 @@ import type { Refusals } from './validation.ts';
  * `x-ignored-parameters` in debug mode. Null is the same as absent for whatever is optional.
  */
 
+const NAME_RULE = 'expected 1 to 64 letters, digits, _ and -';
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 /** Anything that JSON can say in an object: it has come out of a JSON parser, so only the outermost kind is in doubt. */
 const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>());
@@ -16,7 +17,7 @@ const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>()
 const functionTool = z.object({
   type: z.literal('function'),
   function: z.object({
-    name: z.string().regex(NAME),
+    name: z.string().regex(NAME, NAME_RULE),
     description: z.string().nullish(),
     parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
     strict: z.boolean().nullish(),
@@ -34,7 +35,7 @@ const responseFormat = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('json_schema'),
     json_schema: z.object({
-      name: z.string().regex(NAME),
+      name: z.string().regex(NAME, NAME_RULE),
       description: z.string().nullish(),
       schema: jsonObject.nullish(),
       strict: z.boolean().nullish(),
@@ -50,8 +51,10 @@ const streamOptions = z.object({
 const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]);
 const model = z.string().min(1).max(256);
 const maxTokens = z.int().min(1);
+/** A Go duration. Each number needs its unit, also so that matching has one way to go. */
+const DURATION = /^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)){1,8}$/;
 const keepAlive = z
-  .union([z.number(), z.string().regex(/^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)?){1,8}$/)])
+  .union([z.number(), z.string().regex(DURATION, 'expected seconds as a number, or a duration such as 5m')])
   .describe('Extension: how long the model stays in memory, in seconds or as `5m`.');
 
 const samplingFields = {

@@ -1,10 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import {
-  type Authenticator,
-  createAuthenticator,
-  FRESH_MS,
-  STALE_MS,
-} from '../../../src/core/authenticate.ts';
+import { type Authenticator, createAuthenticator } from '../../../src/core/authenticate.ts';
+import { FRESH_MS, STALE_MS } from '../../../src/core/key-cache.ts';
 import { digestOf } from '../../../src/core/keys.ts';
 import type { KeyStore, Signals } from '../../../src/core/ports.ts';
 import { GatewayError } from '../../../src/domain/error.ts';
@@ -210,6 +206,67 @@ describe('with the database away', () => {
     expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
     state.down = false;
     expect(await codeOf(authenticator, BEARER)).toBe('ok');
+  });
+});
+
+describe('a watched key', () => {
+  const watch = async ({ authenticator }: ReturnType<typeof setUp>) => {
+    const errors: GatewayError[] = [];
+    const principal = await authenticator.authenticate(BEARER);
+    const stop = authenticator.watch(principal, (error) => errors.push(error));
+    return { errors, stop, principal };
+  };
+
+  test('that is revoked says so at the signal, once', async () => {
+    const all = setUp();
+    const { errors } = await watch(all);
+    all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(0);
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(FRESH_MS * 3);
+    expect(errors).toMatchObject([{ code: 'invalid_api_key' }]);
+  });
+
+  test('that is revoked without a signal says so when it is no longer fresh', async () => {
+    const all = setUp();
+    const { errors } = await watch(all);
+    all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
+    await all.clock.advance(FRESH_MS);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('that expires says so at that moment', async () => {
+    const all = setUp();
+    all.rows.set(digestOf(SECRET), { ...all.key, expiresAt: new Date(all.clock.now() + 5_000) });
+    const { errors } = await watch(all);
+    await all.clock.advance(4_999);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('that only changed, or whose database is away, is left alone', async () => {
+    const all = setUp();
+    const { errors } = await watch(all);
+    all.rows.set(digestOf(SECRET), { ...all.key, name: 'renamed' });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(0);
+    all.state.down = true;
+    all.lose();
+    await all.clock.advance(FRESH_MS * 2);
+    expect(errors).toEqual([]);
+  });
+
+  test('is let go with its last watcher', async () => {
+    const all = setUp();
+    const { stop, principal } = await watch(all);
+    const stopSecond = all.authenticator.watch(principal, () => undefined);
+    const before = all.clock.pending();
+    stop();
+    expect(all.clock.pending()).toBe(before);
+    stopSecond();
+    expect(all.clock.pending()).toBe(before - 1);
   });
 });
 

@@ -362,6 +362,20 @@ describe('a caller who leaves', () => {
   });
 });
 
+test('a key that becomes invalid ends what runs under it, at once', async () => {
+  const pipeline = createPipeline();
+  pipeline.script('ollama-1', async function* (signal) {
+    yield [started(), content('a')];
+    await untilAborted(signal);
+  });
+  const stream = pipeline.run();
+  await stream.next();
+  const next = codeOf(stream.next());
+  pipeline.invalidate(new GatewayError('invalid_api_key', 'The API key is not valid.'));
+  expect(await next).toBe('invalid_api_key');
+  expect(pipeline.records[0]).toMatchObject({ status: 'error', errorCode: 'invalid_api_key' });
+});
+
 describe('deadlines', () => {
   const silentAfter = (count: number): Script =>
     async function* (signal) {

@@ -54,7 +54,11 @@ describe('a chat request', () => {
 
   const honoured: [string, object, Partial<ChatRequest>][] = [
     ['max_tokens', { max_tokens: 5 }, { sampling: { maxOutputTokens: 5 } }],
-    ['max_completion_tokens first', { max_tokens: 5, max_completion_tokens: 9 }, { sampling: { maxOutputTokens: 9 } }],
+    [
+      'max_completion_tokens first',
+      { max_tokens: 5, max_completion_tokens: 9 },
+      { sampling: { maxOutputTokens: 9 } },
+    ],
     ['temperature 0', { temperature: 0 }, { sampling: { temperature: 0 } }],
     [
       'sampling',
@@ -72,13 +76,30 @@ describe('a chat request', () => {
     ['json_object', { response_format: { type: 'json_object' } }, { responseFormat: { type: 'json' } }],
     [
       'json_schema',
-      { response_format: { type: 'json_schema', json_schema: { name: 's', schema: { type: 'object' }, strict: true } } },
+      {
+        response_format: {
+          type: 'json_schema',
+          json_schema: { name: 's', schema: { type: 'object' }, strict: true },
+        },
+      },
       { responseFormat: { type: 'jsonSchema', name: 's', schema: { type: 'object' } } },
     ],
-    ['json_schema without one', { response_format: { type: 'json_schema', json_schema: { name: 's' } } }, { responseFormat: { type: 'json' } }],
-    ['tools', { tools: [TOOL] }, { tools: [{ name: 'f', parameters: { type: 'object' } }], toolChoice: { type: 'auto' } }],
+    [
+      'json_schema without one',
+      { response_format: { type: 'json_schema', json_schema: { name: 's' } } },
+      { responseFormat: { type: 'json' } },
+    ],
+    [
+      'tools',
+      { tools: [TOOL] },
+      { tools: [{ name: 'f', parameters: { type: 'object' } }], toolChoice: { type: 'auto' } },
+    ],
     ['tool_choice none', { tools: [TOOL], tool_choice: 'none' }, { toolChoice: { type: 'none' } }],
-    ['tool_choice required', { tools: [TOOL], tool_choice: 'required' }, { toolChoice: { type: 'required' } }],
+    [
+      'tool_choice required',
+      { tools: [TOOL], tool_choice: 'required' },
+      { toolChoice: { type: 'required' } },
+    ],
     [
       'a named tool',
       { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'f' } } },
@@ -113,20 +134,60 @@ describe('a chat request', () => {
     ['empty messages', { messages: [] }, 'messages', 'empty_array'],
     ['messages text', { messages: 'hi' }, 'messages', 'invalid_type'],
     ['unknown role', { messages: [{ role: 'robot', content: 'x' }] }, 'messages[0].role', 'invalid_value'],
-    ['function role', { messages: [{ role: 'function', name: 'f', content: 'x' }] }, 'messages[0].role', 'invalid_value'],
+    [
+      'function role',
+      { messages: [{ role: 'function', name: 'f', content: 'x' }] },
+      'messages[0].role',
+      'invalid_value',
+    ],
     ['no content', { messages: [{ role: 'user' }] }, 'messages[0].content', 'missing_required_parameter'],
     ['content number', { messages: [{ role: 'user', content: 5 }] }, 'messages[0].content', 'invalid_type'],
-    ['part without text', { messages: [{ role: 'user', content: [{ type: 'text' }] }] }, 'messages[0].content[0].text', 'missing_required_parameter'],
-    ['audio part', { messages: [{ role: 'user', content: [{ type: 'input_audio' }] }] }, 'messages[0].content[0].type', 'invalid_value'],
-    ['file part', { messages: [{ role: 'user', content: [{ type: 'file' }] }] }, 'messages[0].content[0].type', 'invalid_value'],
-    ['assistant says nothing', { messages: [{ role: 'assistant' }] }, 'messages[0].content', 'missing_required_parameter'],
-    ['assistant function_call', { messages: [{ role: 'assistant', content: 'x', function_call: {} }] }, 'messages[0].function_call', 'unsupported_parameter'],
-    ['unknown tool call', { messages: [{ role: 'tool', tool_call_id: 'x', content: '' }] }, 'messages[0].tool_call_id', 'invalid_value'],
+    [
+      'part without text',
+      { messages: [{ role: 'user', content: [{ type: 'text' }] }] },
+      'messages[0].content[0].text',
+      'missing_required_parameter',
+    ],
+    [
+      'audio part',
+      { messages: [{ role: 'user', content: [{ type: 'input_audio' }] }] },
+      'messages[0].content[0].type',
+      'invalid_value',
+    ],
+    [
+      'file part',
+      { messages: [{ role: 'user', content: [{ type: 'file' }] }] },
+      'messages[0].content[0].type',
+      'invalid_value',
+    ],
+    [
+      'assistant says nothing',
+      { messages: [{ role: 'assistant' }] },
+      'messages[0].content',
+      'missing_required_parameter',
+    ],
+    [
+      'assistant function_call',
+      { messages: [{ role: 'assistant', content: 'x', function_call: {} }] },
+      'messages[0].function_call',
+      'unsupported_parameter',
+    ],
+    [
+      'unknown tool call',
+      { messages: [{ role: 'tool', tool_call_id: 'x', content: '' }] },
+      'messages[0].tool_call_id',
+      'invalid_value',
+    ],
     ['temperature text', { temperature: '1' }, 'temperature', 'invalid_type'],
     ['temperature high', { temperature: 2.1 }, 'temperature', 'decimal_above_max_value'],
     ['temperature infinite', { temperature: Number.POSITIVE_INFINITY }, 'temperature', 'invalid_type'],
     ['max_tokens 0', { max_tokens: 0 }, 'max_tokens', 'integer_below_min_value'],
-    ['max_completion_tokens -1', { max_completion_tokens: -1 }, 'max_completion_tokens', 'integer_below_min_value'],
+    [
+      'max_completion_tokens -1',
+      { max_completion_tokens: -1 },
+      'max_completion_tokens',
+      'integer_below_min_value',
+    ],
     ['max_tokens 1.5', { max_tokens: 1.5 }, 'max_tokens', 'invalid_type'],
     ['n 0', { n: 0 }, 'n', 'integer_below_min_value'],
     ['n 129', { n: 129 }, 'n', 'integer_above_max_value'],
@@ -142,9 +203,19 @@ describe('a chat request', () => {
     ['function_call', { function_call: 'auto' }, 'function_call', 'unsupported_parameter'],
     ['service_tier', { service_tier: 'flex' }, 'service_tier', 'invalid_value'],
     ['custom tool', { tools: [{ type: 'custom', custom: { name: 'x' } }] }, 'tools[0].type', 'invalid_value'],
-    ['tool name', { tools: [{ type: 'function', function: { name: 'a b' } }] }, 'tools[0].function.name', 'invalid_value'],
+    [
+      'tool name',
+      { tools: [{ type: 'function', function: { name: 'a b' } }] },
+      'tools[0].function.name',
+      'invalid_value',
+    ],
     ['tool_choice without tools', { tool_choice: 'required' }, 'tool_choice', 'invalid_value'],
-    ['tool_choice unknown', { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'g' } } }, 'tool_choice.function.name', 'invalid_value'],
+    [
+      'tool_choice unknown',
+      { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'g' } } },
+      'tool_choice.function.name',
+      'invalid_value',
+    ],
     ['response_format', { response_format: { type: 'xml' } }, 'response_format.type', 'invalid_value'],
     ['reasoning_effort', { reasoning_effort: 'a lot' }, 'reasoning_effort', 'invalid_value'],
     ['keep_alive', { keep_alive: 'forever' }, 'keep_alive', 'invalid_value'],
@@ -163,21 +234,25 @@ describe('messages', () => {
       { type: 'text', text: 'a' },
       { type: 'text', text: 'b' },
     ];
-    expect(decode({ role: 'developer', content: parts, name: 'x' })).toEqual([{ role: 'system', content: parts }]);
+    expect(decode({ role: 'developer', content: parts, name: 'x' })).toEqual([
+      { role: 'system', content: parts },
+    ]);
   });
 
   test('a round of tools keeps ids, arguments and both names of the reasoning', () => {
     const result = { role: 'tool', tool_call_id: 'call_1', content: 'sunny' };
     for (const name of ['reasoning', 'reasoning_content']) {
-      expect(decode({ role: 'assistant', content: null, tool_calls: [CALL], [name]: 'why' }, result)).toEqual([
-        {
-          role: 'assistant',
-          content: [],
-          reasoning: 'why',
-          toolCalls: [{ id: 'call_1', name: 'f', arguments: '{"a":1}' }],
-        },
-        { role: 'tool', toolCallId: 'call_1', content: [{ type: 'text', text: 'sunny' }] },
-      ]);
+      expect(decode({ role: 'assistant', content: null, tool_calls: [CALL], [name]: 'why' }, result)).toEqual(
+        [
+          {
+            role: 'assistant',
+            content: [],
+            reasoning: 'why',
+            toolCalls: [{ id: 'call_1', name: 'f', arguments: '{"a":1}' }],
+          },
+          { role: 'tool', toolCallId: 'call_1', content: [{ type: 'text', text: 'sunny' }] },
+        ],
+      );
     }
   });
 
@@ -205,8 +280,14 @@ describe('messages', () => {
     ['data:image/png;base64,a b', 'invalid_value'],
     ['data:image/png,raw', 'invalid_value'],
   ])('no image is fetched or guessed: %s', (url, code) => {
-    const content = [{ type: 'text', text: 'look' }, { type: 'image_url', image_url: { url } }];
-    expect(faultOf(() => decode({ role: 'user', content }))).toEqual(['messages[0].content[1].image_url.url', code]);
+    const content = [
+      { type: 'text', text: 'look' },
+      { type: 'image_url', image_url: { url } },
+    ];
+    expect(faultOf(() => decode({ role: 'user', content }))).toEqual([
+      'messages[0].content[1].image_url.url',
+      code,
+    ]);
   });
 
   test('no error message quotes what the caller wrote', () => {
@@ -217,7 +298,9 @@ describe('messages', () => {
       { tool_choice: 'canary-7f', tools: [TOOL] },
       { keep_alive: 'canary-7f' },
     ]) {
-      expect(() => chat(bad)).toThrow(expect.objectContaining({ message: expect.not.stringContaining('canary') }));
+      expect(() => chat(bad)).toThrow(
+        expect.objectContaining({ message: expect.not.stringContaining('canary') }),
+      );
     }
   });
 });
@@ -231,7 +314,11 @@ describe('a completion request', () => {
       [{ role: 'user', content: [{ type: 'text', text: 'a' }] }],
       [{ role: 'user', content: [{ type: 'text', text: 'b' }] }],
     ]);
-    expect(requests[0]).toMatchObject({ choices: 2, sampling: { maxOutputTokens: 16 }, logprobs: { top: 3 } });
+    expect(requests[0]).toMatchObject({
+      choices: 2,
+      sampling: { maxOutputTokens: 16 },
+      logprobs: { top: 3 },
+    });
     expect(echoes).toEqual(['', '']);
     expect(completion({ echo: true }).echoes).toEqual(['p']);
   });
@@ -257,7 +344,10 @@ describe('an embedding request', () => {
   const embedding = (over: object) => decodeEmbedding({ model: 'm', input: 'x', ...over });
 
   test('takes one text or many, and numbers unless told', () => {
-    expect(embedding({})).toEqual({ request: { kind: 'embedding', model: 'm', inputs: ['x'] }, encoding: 'float' });
+    expect(embedding({})).toEqual({
+      request: { kind: 'embedding', model: 'm', inputs: ['x'] },
+      encoding: 'float',
+    });
     expect(embedding({ input: ['a', 'b'], dimensions: 3, encoding_format: 'base64' })).toEqual({
       request: { kind: 'embedding', model: 'm', inputs: ['a', 'b'], dimensions: 3 },
       encoding: 'base64',

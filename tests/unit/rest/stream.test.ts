@@ -9,7 +9,10 @@ import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 
 const STAMP = { id: 'chatcmpl-1', created: 1_700_000_000 };
 
-function encodeChat(events: readonly ChatEvent[], over: { choices?: number; includeUsage?: boolean } = {}): string {
+function encodeChat(
+  events: readonly ChatEvent[],
+  over: { choices?: number; includeUsage?: boolean } = {},
+): string {
   const encoder = createChatEncoder({ ...STAMP, choices: 1, includeUsage: false, ...over });
   return encoder.encode(events) + encoder.end();
 }
@@ -90,7 +93,14 @@ describe('chat chunks', () => {
     expect(chunks.at(-1)).toMatchObject({
       choices: [],
       usage: { prompt_tokens: 5, completion_tokens: 3, total_tokens: 8 },
-      timings: { queue_ms: 1, load_ms: 2, prompt_ms: 3, first_token_ms: 4, total_ms: 10, tokens_per_second: 30 },
+      timings: {
+        queue_ms: 1,
+        load_ms: 2,
+        prompt_ms: 3,
+        first_token_ms: 4,
+        total_ms: 10,
+        tokens_per_second: 30,
+      },
     });
   });
 
@@ -112,7 +122,9 @@ describe('chat chunks', () => {
     expect(first?.choices[0]?.delta.tool_calls).toEqual([
       { index: 1, id: 'call_1', type: 'function', function: { name: 'f', arguments: '' } },
     ]);
-    expect(second?.choices[0]?.delta.tool_calls).toEqual([{ index: 1, function: { arguments: call.arguments } }]);
+    expect(second?.choices[0]?.delta.tool_calls).toEqual([
+      { index: 1, function: { arguments: call.arguments } },
+    ]);
     expect(last?.choices[0]?.finish_reason).toBe('tool_calls');
   });
 
@@ -156,7 +168,10 @@ describe('completion chunks', () => {
       { unified: 'length', raw: 'length' },
     ] as const;
     const answer = (prompt: number) =>
-      [started(), content('x', 0), content('y', 1), finished({ reasons })].map((event) => ({ ...event, prompt }));
+      [started(), content('x', 0), content('y', 1), finished({ reasons })].map((event) => ({
+        ...event,
+        prompt,
+      }));
     const frames = encoder.encode(answer(0)) + encoder.encode(answer(1)) + encoder.end();
     return parseEvents(frames).data.map((json) => completion.parse(JSON.parse(json)));
   };

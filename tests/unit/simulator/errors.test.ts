@@ -24,7 +24,7 @@ describe('bodies that are no requests', () => {
     ['{"a" 1}', "invalid character '1' after object key"],
     ['{"a":1 2}', "invalid character '2' after object key:value pair"],
     ['[1 2]', "invalid character '2' after array element"],
-    ['[]', 'json: cannot unmarshal array into Go struct field ChatRequest of type map[string]interface {}'],
+    ['[]', 'json: cannot unmarshal array into Go value of type api.ChatRequest'],
   ])('%j is a 400', async (body, error) => {
     expect(await refusal(body)).toEqual({ status: 400, type: 'application/json; charset=utf-8', error });
   });

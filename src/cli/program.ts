@@ -1,0 +1,63 @@
+import { configFromEnvironment } from '../config.ts';
+import { GatewayError } from '../domain/error.ts';
+import type { Database } from '../storage/database.ts';
+import type { MigrationReport } from '../storage/migrate.ts';
+import { openDatabase } from '../storage/open.ts';
+
+/** A command line that cannot be understood. Its message says why, in one sentence. */
+export class UsageError extends Error {}
+
+/** A command that was understood and could not be carried out, for a reason that is the operator's to know. */
+export class CommandError extends Error {}
+
+const FAILURE = 1;
+const MISUSE = 2;
+
+/**
+ * Runs a command line program: what `main` returns goes to standard output, a failure to standard error without a
+ * stack, and the exit code is 0, 1 for a failure or 2 for a command line that is wrong.
+ */
+export async function runProgram(main: (args: readonly string[]) => Promise<string>): Promise<void> {
+  try {
+    process.stdout.write(`${await main(process.argv.slice(2))}\n`);
+  } catch (error) {
+    process.stderr.write(`${messageOf(error)}\n`);
+    process.exitCode = error instanceof UsageError ? MISUSE : FAILURE;
+  }
+}
+
+function messageOf(error: unknown): string {
+  if (error instanceof GatewayError && error.code === 'internal' && error.detail !== error.message) {
+    return `${error.message} (${error.detail})`;
+  }
+  return error instanceof Error ? error.message : String(error);
+}
+
+/** Opens the database of the environment for as long as `act` takes. */
+export async function withDatabase<Result>(
+  act: (opened: {
+    readonly database: Database;
+    readonly migrated: MigrationReport;
+    readonly redisUrl: string | undefined;
+  }) => Promise<Result>,
+): Promise<Result> {
+  const { databaseUrl, dataDir, redisUrl } = configFromEnvironment();
+  let migrated: MigrationReport | undefined;
+  let trouble = '';
+  const database = await openDatabase({
+    ...(databaseUrl !== undefined && { databaseUrl }),
+    dataDir,
+    onStateChange: (_state, detail) => {
+      trouble = detail;
+    },
+    onMigrated: (report) => {
+      migrated = report;
+    },
+  });
+  try {
+    if (!migrated) throw new CommandError(`The database of DATABASE_URL is not available: ${trouble}`);
+    return await act({ database, migrated, redisUrl });
+  } finally {
+    await database.close();
+  }
+}

@@ -1,0 +1,99 @@
+import { LRUCache } from 'lru-cache';
+import type { ApiKey } from '../domain/principal.ts';
+import type { Clock, KeyStore, Signals } from './ports.ts';
+
+/** A cached key is believed for this long; half of it has passed when it is looked up again in the background. */
+export const FRESH_MS = 30_000;
+/** Where the database is away, a key that was valid stays usable for this long after it was last looked up. */
+export const STALE_MS = 60 * 60_000;
+/** An unknown secret is looked up again after this long, so that a flood of guesses does not reach the database. */
+const UNKNOWN_MS = 5_000;
+const CACHED_KEYS = 10_000;
+
+export interface KeyCache {
+  /**
+   * The key of a secret, valid or not.
+   * @param digest SHA-256 of the secret, in hex.
+   * @throws GatewayError `storage_unavailable` where the database is away and nothing usable is cached.
+   */
+  find(digest: string): Promise<ApiKey | undefined>;
+  /** Stops listening. */
+  close(): void;
+}
+
+interface CachedKey {
+  readonly key: ApiKey;
+  readonly checkedAt: number;
+}
+
+/**
+ * What stands between requests and the key table: with it a request costs a look-up in memory, and an outage of the
+ * database is not noticed by those who hold keys. Changes arrive as signals; without any, an entry's age bounds how
+ * long a change can go unseen.
+ */
+export function createKeyCache(deps: {
+  readonly keys: KeyStore;
+  readonly signals: Signals;
+  readonly clock: Clock;
+}): KeyCache {
+  const { keys, signals, clock } = deps;
+  const known = new LRUCache<string, CachedKey>({ max: CACHED_KEYS });
+  const unknown = new LRUCache<string, number>({ max: CACHED_KEYS });
+  const lookups = new Map<string, Promise<ApiKey | undefined>>();
+  /** Rises with each change of any key: what was read before a change must not be cached after it. */
+  let generation = 0;
+
+  const close = signals.subscribe((signal) => {
+    generation++;
+    unknown.clear();
+    const longAgo = clock.now() - FRESH_MS;
+    for (const [digest, cached] of known.entries()) {
+      if (signal.type === 'lost') {
+        known.set(digest, { ...cached, checkedAt: Math.min(cached.checkedAt, longAgo) });
+      } else if (cached.key.keyId === signal.keyId) known.delete(digest);
+    }
+  });
+
+  async function read(digest: string): Promise<ApiKey | undefined> {
+    const before = generation;
+    const key = await keys.findByDigest(digest);
+    if (before !== generation) return read(digest);
+    if (key) known.set(digest, { key, checkedAt: clock.now() });
+    else {
+      known.delete(digest);
+      unknown.set(digest, clock.now());
+    }
+    return key;
+  }
+
+  /** Requests that come with one secret at once share one look-up. */
+  function lookUp(digest: string): Promise<ApiKey | undefined> {
+    let lookup = lookups.get(digest);
+    if (lookup === undefined) {
+      lookup = read(digest).finally(() => lookups.delete(digest));
+      lookups.set(digest, lookup);
+    }
+    return lookup;
+  }
+
+  return {
+    async find(digest) {
+      const now = clock.now();
+      const cached = known.get(digest);
+      const age = cached ? now - cached.checkedAt : Number.POSITIVE_INFINITY;
+      if (cached && age < FRESH_MS) {
+        // Looked up ahead of time, so that a key in use never waits for it.
+        if (age > FRESH_MS / 2) lookUp(digest).catch(() => undefined);
+        return cached.key;
+      }
+      if (now - (unknown.get(digest) ?? Number.NEGATIVE_INFINITY) < UNKNOWN_MS) return undefined;
+      try {
+        return await lookUp(digest);
+      } catch (error) {
+        if (cached && age < STALE_MS) return cached.key;
+        throw error;
+      }
+    },
+    close,
+  };
+}

@@ -1,0 +1,248 @@
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { systemClock } from '../../src/clock.ts';
+import type { UsageRecord } from '../../src/domain/record.ts';
+import { openInProcess, openRedis, type SharedState } from '../../src/storage/redis.ts';
+import { encodeRecord, parseRecord } from '../../src/storage/usage-entry.ts';
+import { createUsageQueue, keep, QUEUE_CAPACITY } from '../../src/storage/usage-queue.ts';
+import { createTestClock } from '../support/clock.ts';
+import { type PrivateRedis, sharedRedisUrl, startRedis } from '../support/redis.ts';
+import {
+  createTestLedger,
+  createTestTelemetry,
+  type TestLedger,
+  type TestTelemetry,
+  usageRecord,
+} from '../support/shared-state.ts';
+
+function records(count: number): readonly UsageRecord[] {
+  return Array.from({ length: count }, () => usageRecord());
+}
+
+function idsOf(list: readonly UsageRecord[]): readonly string[] {
+  return list.map((record) => record.id);
+}
+
+let ledger: TestLedger;
+let telemetry: TestTelemetry;
+const opened: { close(): unknown }[] = [];
+beforeEach(() => {
+  ledger = createTestLedger();
+  telemetry = createTestTelemetry();
+});
+afterEach(async () => {
+  for (const resource of opened.splice(0).reverse()) await resource.close();
+});
+
+async function open(url: string, prefix: string, into = ledger, reclaimAfterMs = 200): Promise<SharedState> {
+  const options = { url, prefix, ledger: into, telemetry, clock: systemClock, replicas: 1, reclaimAfterMs };
+  const state = await openRedis(options);
+  opened.push(state);
+  return state;
+}
+
+describe.each([
+  ['in process', async () => openInProcess({ ledger, telemetry, clock: systemClock })],
+  ['through Redis', () => openRedis({ url: sharedRedisUrl(), prefix: `test-${randomUUID()}`, replicas: 1, ledger, telemetry, clock: systemClock })],
+])('usage %s', (_name, openIt) => {
+  test('reaches the ledger, each record once, in batches', async () => {
+    const state = await openIt();
+    opened.push(state);
+    const list = records(1000);
+    for (const record of list) state.usage.record(record);
+    await ledger.has(idsOf(list));
+    expect(ledger.ids.size).toBe(1000);
+    expect(ledger.writes.length).toBeLessThan(100);
+    expect(telemetry.lines).toEqual([]);
+  });
+
+  test('waits while the ledger is away, and loses nothing', async () => {
+    const state = await openIt();
+    opened.push(state);
+    ledger.away = true;
+    const list = records(300);
+    for (const record of list) state.usage.record(record);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    ledger.away = false;
+    await ledger.has(idsOf(list));
+    expect(telemetry.lost()).toBe(0);
+  });
+
+  test('that the ledger refuses for what it is does not keep the rest from it', async () => {
+    const state = await openIt();
+    opened.push(state);
+    const list = records(200);
+    const [bad, ...good] = idsOf(list);
+    ledger.refused.add(bad ?? '');
+    const said = telemetry.next('dropped');
+    for (const record of list) state.usage.record(record);
+    await ledger.has(good);
+    await said;
+    expect(telemetry.lost()).toBe(1);
+  });
+
+  test('is safe when a flush has ended', async () => {
+    const state = await openIt();
+    const list = records(500);
+    for (const record of list) state.usage.record(record);
+    await state.usage.flush();
+    await state.close();
+    const left = new Set(idsOf(list).filter((id) => !ledger.ids.has(id)));
+    if (_name === 'in process') expect(left.size).toBe(0);
+  });
+});
+
+describe('usage in the queue of one process', () => {
+  test('is bounded: what falls out is counted, and told once a burst', async () => {
+    const clock = createTestClock();
+    const queue = createUsageQueue({ clock, telemetry, store: (list) => keep(ledger, telemetry, list), capacity: 10 });
+    ledger.away = true;
+    for (const record of records(25)) queue.record(record);
+    await clock.advance(60_000);
+    expect(telemetry.lost()).toBe(15);
+    expect(telemetry.lines).toHaveLength(1);
+
+    ledger.away = false;
+    await clock.advance(10_000);
+    expect(ledger.ids.size).toBe(10);
+    ledger.away = true;
+    for (const record of records(12)) queue.record(record);
+    expect(telemetry.lost()).toBe(17);
+    expect(telemetry.lines).toHaveLength(2);
+    queue.close();
+    expect(clock.pending()).toBe(0);
+  });
+
+  test('is written when it has waited a little, or sooner when it is much', async () => {
+    const clock = createTestClock();
+    const queue = createUsageQueue({ clock, telemetry, store: (list) => keep(ledger, telemetry, list) });
+    queue.record(usageRecord());
+    await clock.advance(100);
+    expect(ledger.writes).toEqual([]);
+    await clock.advance(100);
+    expect(ledger.writes).toEqual([1]);
+    for (const record of records(200)) queue.record(record);
+    await clock.advance(0);
+    expect(ledger.writes).toEqual([1, 200]);
+  });
+
+  test('a flush gives up where nothing takes the records', async () => {
+    const clock = createTestClock();
+    const queue = createUsageQueue({ clock, telemetry, store: () => new Promise(() => undefined) });
+    queue.record(usageRecord());
+    const flushed = queue.flush();
+    await clock.advance(5000);
+    await flushed;
+    expect(QUEUE_CAPACITY).toBe(10_000);
+  });
+});
+
+describe('usage through Redis', () => {
+  const unique = () => `test-${randomUUID()}`;
+
+  test('leaves nothing behind in Redis once it is in the ledger', async () => {
+    const prefix = unique();
+    const { usage } = await open(sharedRedisUrl(), prefix);
+    const list = records(50);
+    for (const record of list) usage.record(record);
+    await ledger.has(idsOf(list));
+    const redis = new Redis(sharedRedisUrl());
+    opened.push({ close: () => redis.disconnect() });
+    while ((await redis.xlen(`${prefix}:usage`)) > 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    const [pending] = (await redis.xpending(`${prefix}:usage`, 'ledger')) as [number];
+    expect(pending).toBe(0);
+  });
+
+  test('that a replica read and never wrote is written by another', async () => {
+    const prefix = unique();
+    const stuck = createTestLedger();
+    stuck.away = true;
+    const first = await open(sharedRedisUrl(), prefix, stuck);
+    const list = records(20);
+    for (const record of list) first.usage.record(record);
+    await open(sharedRedisUrl(), prefix);
+    await ledger.has(idsOf(list));
+  });
+
+  test('entries that are no records are dropped with one line and stop nothing', async () => {
+    const prefix = unique();
+    const redis = new Redis(sharedRedisUrl());
+    opened.push({ close: () => redis.disconnect() });
+    const good = usageRecord();
+    const malformed = ['', '{', 'null', '[]', '{}', encodeRecord({ ...good, startedAt: new Date(Number.NaN) })];
+    for (const entry of malformed) await redis.xadd(`${prefix}:usage`, '*', 'record', entry);
+    await redis.xadd(`${prefix}:usage`, '*', 'something', 'else', 'and', 'more');
+    await redis.xadd(`${prefix}:usage`, '*', 'record', encodeRecord(good));
+    await open(sharedRedisUrl(), prefix);
+    await ledger.has([good.id]);
+    expect(telemetry.lines.filter((line) => line.message.includes('no usage records'))).toHaveLength(1);
+    expect(telemetry.lost()).toBe(malformed.length + 1);
+  });
+
+  test('a record is the same after its way through Redis, with what it does not know still unknown', () => {
+    const record = usageRecord();
+    expect(parseRecord(encodeRecord(record))).toEqual(record);
+    const { backend: _backend, finishReason: _reason, ...least } = record;
+    const failed: UsageRecord = { ...least, status: 'error', errorCode: 'upstream_timeout', usage: {}, timings: {} };
+    expect(parseRecord(encodeRecord(failed))).toEqual(failed);
+    const absurd = encodeRecord({ ...record, usage: { promptTokens: -1, completionTokens: 1.5 } });
+    expect(parseRecord(absurd).usage).toEqual({});
+  });
+
+  describe('in an outage', () => {
+    let redis: PrivateRedis;
+    beforeEach(async () => {
+      redis = await startRedis();
+      opened.push(redis);
+    });
+
+    test.each<readonly [string, () => unknown]>([
+      ['refuses', () => redis.stop()],
+      ['is frozen', () => redis.freeze()],
+      ['is out of memory', () => redis.command('CONFIG', 'SET', 'maxmemory', 1)],
+    ])('goes to the ledger directly while Redis %s', async (_outage, begin) => {
+      const { usage } = await open(redis.url, 'test');
+      await begin();
+      const list = records(30);
+      for (const record of list) usage.record(record);
+      await ledger.has(idsOf(list));
+      expect(telemetry.lost()).toBe(0);
+      redis.thaw();
+    });
+
+    test('goes to the ledger directly while the stream is full', async () => {
+      await redis.command('EVAL', "for i = 1, 200000 do redis.call('XADD', KEYS[1], '*', 'f', '') end", 1, 'test:usage');
+      const dead = createTestLedger();
+      const { usage } = await open(redis.url, 'test', dead, 60_000);
+      dead.away = true;
+      const list = records(10);
+      for (const record of list) usage.record(record);
+      dead.away = false;
+      await dead.has(idsOf(list));
+    });
+
+    test('with both away it waits here, and goes to Redis when that is back first', async () => {
+      const state = await open(redis.url, 'test');
+      ledger.away = true;
+      await redis.stop();
+      const list = records(20);
+      for (const record of list) state.usage.record(record);
+      const back = telemetry.next('Redis is back');
+      await redis.start();
+      await back;
+      await state.usage.flush();
+      expect(await redis.command('XLEN', 'test:usage')).toBe(20);
+      ledger.away = false;
+      await ledger.has(idsOf(list));
+    });
+
+    test('moves again after Redis has lost everything', async () => {
+      const { usage } = await open(redis.url, 'test');
+      await redis.command('FLUSHALL');
+      const record = usageRecord();
+      usage.record(record);
+      await ledger.has([record.id]);
+    });
+  });
+});

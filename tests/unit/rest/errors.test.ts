@@ -1,0 +1,81 @@
+import { describe, expect, test } from '@jest/globals';
+import { ERRORS, type ErrorCode, GatewayError } from '../../../src/domain/error.ts';
+import { decodeHttpError, encodeError, retryHeaders } from '../../../src/rest/errors.ts';
+
+const codes = Object.keys(ERRORS) as ErrorCode[];
+
+describe('errors', () => {
+  test.each(codes)('%s has all four keys, its public message and nothing internal', (code) => {
+    const error = new GatewayError(code, 'public', {
+      detail: 'http://10.0.0.1:11434 refused',
+      cause: new Error('x'),
+    });
+    const body = encodeError(error);
+    expect(Object.keys(body)).toEqual(['error']);
+    expect(Object.keys(body.error)).toEqual(['message', 'type', 'param', 'code']);
+    expect(body.error.message).toBe('public');
+    expect(JSON.stringify(body)).not.toContain('10.0.0.1');
+  });
+
+  test('a limit says which: requests and concurrency as requests, tokens as tokens', () => {
+    const typeOf = (limit: 'requests' | 'tokens' | 'concurrency') =>
+      encodeError(new GatewayError('rate_limited', 'm', { limit })).error;
+    expect(typeOf('requests')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+    expect(typeOf('concurrency')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+    expect(typeOf('tokens')).toMatchObject({ type: 'tokens', code: 'rate_limit_exceeded' });
+  });
+
+  test('a context that is too long is the fault of the messages', () => {
+    expect(encodeError(new GatewayError('context_length_exceeded', 'm')).error).toMatchObject({
+      param: 'messages',
+      code: 'context_length_exceeded',
+    });
+  });
+});
+
+describe('retries', () => {
+  const headers = (code: ErrorCode, details = {}) => retryHeaders(new GatewayError(code, 'm', details));
+
+  test('what the SDKs would repeat in vain, they are told not to', () => {
+    for (const code of ['internal', 'upstream_failed', 'request_too_large'] as const) {
+      expect(headers(code)).toEqual({ 'x-should-retry': 'false' });
+    }
+    expect(headers('upstream_unavailable', { retryable: false })).toEqual({ 'x-should-retry': 'false' });
+    expect(headers('invalid_request')).toEqual({});
+  });
+
+  test('a limit says when: in whole seconds, at least one, and exactly', () => {
+    expect(headers('rate_limited', { retryAfterMs: 1201 })).toEqual({
+      'retry-after': '2',
+      'retry-after-ms': '1201',
+    });
+    expect(headers('rate_limited', { retryAfterMs: 0 })).toEqual({
+      'retry-after': '1',
+      'retry-after-ms': '1',
+    });
+    expect(headers('shutting_down')).toMatchObject({ 'retry-after': '1' });
+    expect(headers('upstream_timeout')).toEqual({});
+  });
+
+  test('a 401 says how to authenticate', () => {
+    expect(headers('missing_api_key')).toEqual({ 'WWW-Authenticate': 'Bearer' });
+    expect(headers('invalid_api_key')).toEqual({ 'WWW-Authenticate': 'Bearer' });
+  });
+});
+
+describe('what the web framework throws', () => {
+  test.each([
+    ['entity.too.large', 'body_too_large'],
+    ['entity.parse.failed', 'invalid_request'],
+    ['entity.verify.failed', 'invalid_request'],
+    ['request.size.invalid', 'invalid_request'],
+    ['charset.unsupported', 'unsupported_media_type'],
+    ['encoding.unsupported', 'unsupported_media_type'],
+    ['request.aborted', 'client_closed'],
+    ['anything else', 'internal'],
+  ])('%s is %s, and its message stays inside', (type, code) => {
+    const error = decodeHttpError(Object.assign(new Error('canary'), { type }));
+    expect(error.code).toBe(code);
+    expect(error.message).not.toContain('canary');
+  });
+});
