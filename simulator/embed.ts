@@ -1,9 +1,11 @@
 import { decodeAs, decodeBody } from './body.ts';
 import type { Exchange } from './exchange.ts';
-import { nestedError, type Server, scriptedError } from './generate.ts';
+import { nestedError, scriptedError } from './faults.ts';
+import type { Server } from './generate.ts';
 import { hash, type InstalledModel, requireModel } from './models.ts';
 import { decodeOptions } from './options.ts';
 import { countTokens, decodeKeepAlive } from './request.ts';
+import { WARM_LOAD_MS } from './run.ts';
 import type { Lease } from './scheduler.ts';
 import type { Script } from './script.ts';
 import { ApiError, nanoseconds, quote } from './wire.ts';
@@ -19,7 +21,6 @@ export interface EmbedRequest {
 
 /** A BERT tokenizer puts one token before the text and one after it. */
 const FRAME_TOKENS = 2;
-const WARM_LOAD_MS = 1.5;
 
 /** @throws ApiError 400. */
 export function decodeEmbedRequest(body: unknown): EmbedRequest {

@@ -7,7 +7,7 @@ import { createAuthenticator } from './core/authenticate.ts';
 import { createHandler } from './core/chat.ts';
 import { createGateway, type Report } from './core/gateway.ts';
 import { createKeys, type Keys } from './core/keys.ts';
-import type { DependencyState, Telemetry } from './core/ports.ts';
+import type { ChatProvider, DependencyState, Telemetry } from './core/ports.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
 import { createId } from './domain/id.ts';
 import { createOllamaFleet } from './providers/ollama/fleet.ts';
@@ -21,6 +21,8 @@ import { openInProcess, openRedis } from './storage/redis.ts';
 import { createTelemetry, type GatewayTelemetry } from './telemetry/index.ts';
 import { findUpstream } from './upstream.ts';
 
+const { version } = packageJson;
+
 /** The gateway, put together and ready to listen. */
 export interface App {
   readonly telemetry: GatewayTelemetry;
@@ -33,62 +35,27 @@ export interface App {
 }
 
 /**
- * Composition root: opens every adapter, builds the core on them and mounts the protocols. What is opened registers
- * its own end in the same statement.
- * @throws GatewayError or ConfigError with a message for the operator.
+ * Composition root: opens every adapter, builds the core on them and mounts the protocols. The line after an opening
+ * registers its end.
+ * @throws GatewayError with a message for the operator.
  */
 export async function compose(config: Config): Promise<App> {
   await using opened = new AsyncDisposableStack();
-  const { version } = packageJson;
-
   const telemetry = createTelemetry({
     level: config.logLevel,
     replica: config.replicaId,
     version,
     backends: () => provider.backends(),
-    dependencies: () => readReport().dependencies,
+    dependencies: () => report().dependencies,
   });
   opened.defer(() => telemetry.flush());
-
-  let onDatabaseUp = () => {};
-  const database = await openDatabase({
-    ...(config.databaseUrl !== undefined && { databaseUrl: config.databaseUrl }),
-    dataDir: config.dataDir,
-    onStateChange(state, detail) {
-      telemetry.log(state === 'up' ? 'info' : 'warn', `the database is ${state}`, { detail });
-      if (state === 'up') onDatabaseUp();
-    },
-  });
-  opened.defer(() => database.close());
-  const keyStore = createKeyStore(database);
-  const ledger = createLedger(database);
-
-  const { redisUrl, replicas } = config;
-  const shared =
-    redisUrl === undefined
-      ? openInProcess({ ledger, telemetry, clock })
-      : await openRedis({ url: redisUrl, replicas, ledger, telemetry, clock });
-  opened.defer(() => shared.close());
-
-  const keys = createKeys({ store: keyStore, signals: shared.signals, clock });
-  onDatabaseUp = () => void provideKeys(config, keys, telemetry);
-  await provideKeys(config, keys, telemetry);
+  const { database, shared, keys, keyStore } = await openStores(config, telemetry, opened);
   const authenticator = createAuthenticator({ keys: keyStore, signals: shared.signals, telemetry, clock });
   opened.defer(() => authenticator.close());
+  const { upstream, provider } = await openFleet(config, telemetry, opened);
 
-  const upstream = await findUpstream(config);
-  opened.defer(() => upstream.close());
-  const provider = createOllamaFleet({
-    urls: upstream.urls,
-    clock,
-    telemetry,
-    numCtx: config.numCtx,
-    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
-    connectTimeoutMs: config.timeouts.connectMs,
-  });
-  opened.defer(() => provider.close());
-
-  const readReport = (): Report => {
+  const report = (): Report => {
+    const { draining } = server;
     const upstreamUp = provider.backends().some((backend) => backend.healthy);
     const dependencies: DependencyState[] = [
       { name: 'database', state: database.state() },
@@ -96,49 +63,37 @@ export async function compose(config: Config): Promise<App> {
       { name: 'upstream', state: !upstreamUp ? 'down' : upstream.simulated ? 'simulator' : 'up' },
     ];
     // The database and Redis may be away: keys are cached, limits are counted here. Without a model nothing works.
-    return { ready: upstreamUp && !server.draining, draining: server.draining, dependencies };
+    return { ready: upstreamUp && !draining, draining, dependencies };
   };
-
   const shutdown = new AbortController();
+  const { limiter, usage } = shared;
+  const { watch } = authenticator;
   const gateway = createGateway({
     authenticator,
+    administration: createAdministration(keys, createLedgerReader(database)),
+    limiter,
     provider,
     clock,
     createId: () => createId('', randomBytes),
-    administration: createAdministration(keys, createLedgerReader(database)),
-    limiter: shared.limiter,
-    handler: createHandler({
-      provider,
-      limiter: shared.limiter,
-      usage: shared.usage,
-      telemetry,
-      clock,
-      deadlines: config.timeouts,
-      watch: authenticator.watch,
-    }),
-    report: readReport,
+    handler: createHandler({ provider, limiter, usage, telemetry, clock, watch, deadlines: config.timeouts }),
+    report,
     shutdown: shutdown.signal,
   });
 
+  const { maxBodyBytes, corsOrigins, debug, replicaId: replica } = config;
+  const restConfig = { maxBodyBytes, corsOrigins, debug, version, replica };
   const server = createServer({
     handlers: [],
     fallback: createRestApp({
       gateway,
-      config: {
-        maxBodyBytes: config.maxBodyBytes,
-        corsOrigins: config.corsOrigins,
-        debug: config.debug,
-        version,
-        replica: config.replicaId,
-        ...(upstream.simulated && { upstream: 'simulator' }),
-      },
+      config: upstream.simulated ? { ...restConfig, upstream: 'simulator' } : restConfig,
       telemetry,
       metrics: telemetry.metrics,
       clock,
     }),
     onGraceOver: () =>
       shutdown.abort(new GatewayError('shutting_down', 'The gateway is restarting. Try again.')),
-    limits: { maxBodyBytes: config.maxBodyBytes },
+    limits: { maxBodyBytes },
   });
   opened.defer(() => server.close());
 
@@ -154,6 +109,34 @@ export async function compose(config: Config): Promise<App> {
   };
 }
 
+/** Keys and the ledger in the database, limits and signals in Redis: or the embedded kinds of both. */
+async function openStores(config: Config, telemetry: Telemetry, opened: AsyncDisposableStack) {
+  const { databaseUrl, dataDir, redisUrl, replicas } = config;
+  let onDatabaseUp = () => {};
+  const database = await openDatabase({
+    ...(databaseUrl !== undefined && { databaseUrl }),
+    dataDir,
+    onStateChange(state, detail) {
+      telemetry.log(state === 'up' ? 'info' : 'warn', `the database is ${state}`, { detail });
+      if (state === 'up') onDatabaseUp();
+    },
+  });
+  opened.defer(() => database.close());
+
+  const ledger = createLedger(database);
+  const shared =
+    redisUrl === undefined
+      ? openInProcess({ ledger, telemetry, clock })
+      : await openRedis({ url: redisUrl, replicas, ledger, telemetry, clock });
+  opened.defer(() => shared.close());
+
+  const keyStore = createKeyStore(database);
+  const keys = createKeys({ store: keyStore, signals: shared.signals, clock });
+  onDatabaseUp = () => void provideKeys(config, keys, telemetry);
+  await provideKeys(config, keys, telemetry);
+  return { database, shared, keyStore, keys };
+}
+
 /** The keys that the configuration asks for. Where the database is away, it is tried again when that is back. */
 async function provideKeys(config: Config, keys: Keys, telemetry: Telemetry): Promise<void> {
   try {
@@ -166,4 +149,24 @@ async function provideKeys(config: Config, keys: Keys, telemetry: Telemetry): Pr
       detail: toGatewayError(error).detail,
     });
   }
+}
+
+/** The Ollama servers, or the simulator in their place, looked at once. */
+async function openFleet(config: Config, telemetry: Telemetry, opened: AsyncDisposableStack) {
+  const upstream = await findUpstream(config);
+  opened.defer(() => upstream.close());
+  const provider: ChatProvider = createOllamaFleet({
+    urls: upstream.urls,
+    clock,
+    telemetry,
+    numCtx: config.numCtx,
+    ...(config.keepAlive !== undefined && { keepAlive: config.keepAlive }),
+    connectTimeoutMs: config.timeouts.connectMs,
+  });
+  opened.defer(() => provider.close());
+  await provider.refresh();
+  if (!provider.backends().some((backend) => backend.healthy)) {
+    telemetry.log('warn', 'no Ollama server answers yet; start one, or set OLLAMA_URLS to where one is');
+  }
+  return { upstream, provider };
 }

@@ -2,7 +2,7 @@ import { banner } from './banner.ts';
 import { type App, compose } from './compose.ts';
 import { type Config, ConfigError, configFromEnvironment } from './config.ts';
 import { DEMO_KEYS } from './core/demo-keys.ts';
-import { GatewayError } from './domain/error.ts';
+import { GatewayError, toGatewayError } from './domain/error.ts';
 
 /** Reads the configuration, composes, listens, and drains on a signal. */
 async function main(): Promise<void> {
@@ -12,8 +12,10 @@ async function main(): Promise<void> {
   process.once('SIGTERM', () => stop('SIGTERM', 0));
   process.once('SIGINT', () => stop('SIGINT', 0));
   // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew.
-  process.once('unhandledRejection', (error) => stop(describe(error), 1));
-  process.once('uncaughtException', (error) => stop(describe(error), 1));
+  process.once('unhandledRejection', (error) =>
+    stop(toGatewayError(error).detail ?? 'unhandled rejection', 1),
+  );
+  process.once('uncaughtException', (error) => stop(toGatewayError(error).detail ?? 'uncaught exception', 1));
 
   const { port } = await app.listen();
   app.telemetry.log('info', 'listening', { port });
@@ -44,13 +46,9 @@ function greet(config: Config, app: App, port: number): string {
   });
 }
 
-function describe(error: unknown): string {
-  return error instanceof Error ? (error.stack ?? error.message) : String(error);
-}
-
 main().catch((error: unknown) => {
   // What an operator can mend comes as one readable message, everything else with its stack.
   const expected = error instanceof ConfigError || error instanceof GatewayError;
-  process.stderr.write(`${expected ? error.message : describe(error)}\n`);
+  process.stderr.write(`${expected ? error.message : (error instanceof Error && error.stack) || error}\n`);
   process.exit(1);
 });

@@ -137,8 +137,6 @@ function acceptRequests(
     traffic.responses.add(response);
     response.once('close', () => {
       traffic.responses.delete(response);
-      // A stream that began before the drain promised to keep its connection, which would now stay open for nothing.
-      if (traffic.draining) setImmediate(() => http.closeIdleConnections());
       traffic.changed();
     });
     if (traffic.draining) endConnectionAfter(response);

@@ -173,8 +173,9 @@ function readOptions(name: CommandName, args: readonly string[]) {
     const lists = { metadata: metadata as readonly string[] | undefined };
     return { values: rest as Values, lists, positionals, json: json === true, help: help === true };
   } catch (error) {
-    // The library's second sentence is about arguments that begin with a dash, of which there are none here.
-    const [sentence = ''] = String(error instanceof Error ? error.message : error).split('. ');
+    // What follows the library's first sentence is about values that begin with a dash, of which there are none here.
+    const message = typeof error === 'object' && error && 'message' in error ? String(error.message) : '';
+    const [sentence] = message.split(/\.\s/);
     throw new UsageError(`${sentence}. See: npm run keys -- ${name} --help`);
   }
 }

@@ -65,27 +65,14 @@ export function digestOf(secret: string): string {
   return hash('sha256', secret);
 }
 
-export function createKeys(deps: {
+interface KeysDeps {
   readonly store: KeyStore;
   readonly signals: Signals;
   readonly clock: Clock;
-}): Keys {
+}
+
+export function createKeys(deps: KeysDeps): Keys {
   const { store, signals, clock } = deps;
-
-  /** Also for new keys: some replica may remember that their secret was unknown. */
-  function changed(keyId: string): void {
-    signals.publish({ type: 'keyChanged', keyId });
-  }
-
-  async function insert(
-    key: Omit<ApiKey, 'prefix' | 'createdAt'>,
-    secret: string,
-  ): Promise<ApiKey | undefined> {
-    const whole = { ...key, prefix: prefixOf(secret), createdAt: new Date(clock.now()) };
-    if (!(await store.create(whole, digestOf(secret)))) return undefined;
-    changed(key.keyId);
-    return whole;
-  }
 
   async function get(keyId: string): Promise<ApiKey> {
     return found(isKeyId(keyId) ? await store.get(keyId) : undefined);
@@ -97,14 +84,15 @@ export function createKeys(deps: {
     return key;
   }
 
+  function changed(key: ApiKey | undefined): ApiKey {
+    const whole = found(key);
+    signals.publish({ type: 'keyChanged', keyId: whole.keyId });
+    return whole;
+  }
+
   return {
+    ...createIssue(deps),
     get,
-    async create(draft) {
-      const secret = createSecret();
-      const key = await insert({ keyId: createKeyId(), ...parseKeyDraft(draft, clock.now()) }, secret);
-      if (!key) throw new GatewayError('internal', 'The gateway failed to create a key.');
-      return { key, secret };
-    },
     async list({ limit = 50, after } = {}) {
       wholeNumber(limit, 1, MAX_PAGE, 'limit');
       if (after !== undefined && !isKeyId(after)) throw invalid('after must be the id of a key.', 'after');
@@ -113,31 +101,53 @@ export function createKeys(deps: {
     async update(keyId, edit) {
       const change = parseKeyEdit(edit, clock.now());
       await getLive(keyId);
-      const key = found(await store.update(keyId, change));
-      changed(keyId);
-      return key;
+      return changed(await store.update(keyId, change));
     },
     async rotate(keyId, { graceSeconds = 0 } = {}) {
       wholeNumber(graceSeconds, 0, MAX_GRACE_SECONDS, 'graceSeconds');
       await getLive(keyId);
       const secret = createSecret();
+      const stored = { digest: digestOf(secret), prefix: prefixOf(secret) };
       const graceUntil = new Date(clock.now() + graceSeconds * 1000);
-      const key = found(
-        await store.rotate(keyId, { digest: digestOf(secret), prefix: prefixOf(secret) }, graceUntil),
-      );
-      changed(keyId);
-      return { key, secret };
+      return { key: changed(await store.rotate(keyId, stored, graceUntil)), secret };
     },
     async revoke(keyId) {
       await get(keyId);
-      const key = found(await store.revoke(keyId, new Date(clock.now())));
-      changed(keyId);
-      return key;
+      return changed(await store.revoke(keyId, new Date(clock.now())));
+    },
+  };
+}
+
+/** The ways in which keys come to be. */
+function createIssue({
+  store,
+  signals,
+  clock,
+}: KeysDeps): Pick<Keys, 'create' | 'seedDemoKeys' | 'bootstrapAdminKey'> {
+  /** @returns undefined where some key has this secret already. */
+  async function insert(
+    terms: Omit<ApiKey, 'keyId' | 'prefix' | 'createdAt'>,
+    secret: string,
+  ): Promise<ApiKey | undefined> {
+    const keyId = createId('key_', randomBytes);
+    const key = { ...terms, keyId, prefix: prefixOf(secret), createdAt: new Date(clock.now()) };
+    if (!(await store.create(key, digestOf(secret)))) return undefined;
+    // Also for a new key: some replica may remember that its secret was unknown.
+    signals.publish({ type: 'keyChanged', keyId });
+    return key;
+  }
+
+  return {
+    async create(draft) {
+      const secret = createSecret();
+      const key = await insert(parseKeyDraft(draft, clock.now()), secret);
+      if (!key) throw new GatewayError('internal', 'The gateway failed to create a key.');
+      return { key, secret };
     },
     async seedDemoKeys() {
       const created: ApiKey[] = [];
-      for (const { secret, ...demo } of DEMO_KEYS) {
-        const key = await insert({ ...demo, keyId: createKeyId(), metadata: { demo: 'true' } }, secret);
+      for (const { secret, ...terms } of DEMO_KEYS) {
+        const key = await insert({ ...terms, metadata: { demo: 'true' } }, secret);
         if (key) created.push(key);
       }
       return created;
@@ -147,7 +157,7 @@ export function createKeys(deps: {
         throw invalid('An admin key must be llmgw_ and 32 to 200 letters and digits.');
       }
       const admin = { name: 'Bootstrap admin', scopes: SCOPES, models: [], limits: {}, metadata: {} };
-      return (await insert({ ...admin, keyId: createKeyId() }, secret)) !== undefined;
+      return (await insert(admin, secret)) !== undefined;
     },
   };
 }
@@ -158,10 +168,6 @@ function createSecret(): string {
 
 function prefixOf(secret: string): string {
   return secret.slice(0, PREFIX_LENGTH);
-}
-
-function createKeyId(): string {
-  return createId('key_', randomBytes);
 }
 
 /** Whatever does not look like an id names no key, and need not be looked for. */

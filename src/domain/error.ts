@@ -82,12 +82,20 @@ export class GatewayError extends Error {
   }
 }
 
-/** Any thrown value as a GatewayError. What is not one already is a bug, and its message is not for the caller. */
+/**
+ * Any thrown value as a GatewayError. What is not one already is a bug, and its message is neither for the caller nor
+ * for the log, as it may quote what it stumbled over; its name and place are enough to find it.
+ */
 export function toGatewayError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError) return thrown;
-  const detail = thrown instanceof Error ? `${thrown.name}: ${thrown.message}` : typeof thrown;
+  const detail = thrown instanceof Error ? `${thrown.name} ${placeOf(thrown)}` : typeof thrown;
   return new GatewayError('internal', 'The gateway failed to handle this request.', {
     detail,
     cause: thrown,
   });
+}
+
+/** The first frame of an error's stack, `at function (file:line:column)`. */
+export function placeOf(error: Error): string {
+  return /^\s+(at .+)$/m.exec(error.stack ?? '')?.[1] ?? 'nowhere';
 }

@@ -6,9 +6,15 @@ import { clientClosed } from '../core/stream.ts';
 import { createId } from '../domain/id.ts';
 import type { Principal } from '../domain/principal.ts';
 
+/** The use cases that REST offers. */
+export type RestGateway = Pick<
+  Gateway,
+  'authenticate' | 'chat' | 'embed' | 'listModels' | 'getModel' | 'report'
+>;
+
 /** What the façade is given by whoever composes it. */
 export interface RestOptions {
-  readonly gateway: Gateway;
+  readonly gateway: RestGateway;
   readonly config: RestConfig;
   readonly telemetry: Pick<Telemetry, 'log'>;
   /** The metrics in a format of Prometheus's. */

@@ -3,9 +3,6 @@ import { Redis, type RedisOptions } from 'ioredis';
 /** The shape of replies is the library's default, and its types want it left out. */
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>;
 
-/** How long a command may take. Within what a request may lose to an outage of Redis. */
-export const COMMAND_TIMEOUT_MS = 200;
-
 /**
  * No command waits for a connection, and none is sent twice: a command whose answer did not come may have been carried
  * out, so whether to repeat it is for whoever sent it to know. A connection that is silent although an answer is due is
@@ -20,7 +17,6 @@ const OPTIONS: ConnectionOptions = {
   connectTimeout: 1000,
   disconnectTimeout: 100,
   socketTimeout: 1000,
-  commandTimeout: COMMAND_TIMEOUT_MS,
   maxLoadingRetryTime: 500,
   retryStrategy: (attempt) => Math.min(50 * attempt, 1000),
 };

@@ -82,6 +82,11 @@ export function isOutage(thrown: unknown): boolean {
   return sqlState === undefined || SERVER_TROUBLE.test(sqlState);
 }
 
+/** Whether a failure, as `Database` reports it, is that of a statement that ran into its own time limit. */
+export function isCutShort(error: unknown): boolean {
+  return error instanceof GatewayError && sqlStateOf(error.cause) === '57014';
+}
+
 function sqlStateOf(thrown: unknown): string | undefined {
   if (typeof thrown !== 'object' || thrown === null || !('code' in thrown)) return undefined;
   // Node's own codes, such as ECONNREFUSED, share the field; five characters with a digit are a SQLSTATE.

@@ -95,7 +95,7 @@ const TOUCH = `
       where k.last_used_at is null or k.last_used_at < used.at
       order by k.id for update of k
     )
-  update api_keys k set last_used_at = greatest(k.last_used_at, locked.at)
+  update api_keys k set last_used_at = locked.at
   from locked where k.id = locked.id`;
 
 async function getKey(queries: Queries, keyId: string): Promise<ApiKey | undefined> {

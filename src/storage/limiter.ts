@@ -4,6 +4,7 @@ import type { Redis, Result } from 'ioredis';
 import { LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
 import type { LimitName, Limits } from '../domain/limit.ts';
 import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKNOWN } from './bucket.ts';
+import type { Ask } from './silence.ts';
 
 type Operation = 'claim' | 'settle' | 'renew' | 'peek';
 type Reply = readonly [refusedBy: number, waitMs: number, requests: number, tokens: number, active: number];
@@ -33,7 +34,7 @@ const REFUSED_BY: readonly LimitName[] = ['requests', 'tokens', 'concurrency'];
  * server. Unlike what the port promises, every method rejects while Redis is away; `createDegradingLimiter` is what
  * stands between.
  */
-export function createRedisLimiter(redis: Redis, prefix: string): Limiter {
+export function createRedisLimiter(redis: Redis, prefix: string, ask: Ask): Limiter {
   redis.defineCommand('limit', {
     lua: readFileSync(join(import.meta.dirname, 'limiter.lua'), 'utf8'),
     numberOfKeys: 3,
@@ -43,17 +44,19 @@ export function createRedisLimiter(redis: Redis, prefix: string): Limiter {
     // The braces put what belongs to one key into one slot of a cluster.
     const keys = `${prefix}:{${keyId}}:`;
     const { requests, tokens: tokensBound, concurrency } = bounds;
-    return redis.limit(
-      `${keys}used`,
-      `${keys}held`,
-      `${keys}expiry`,
-      operation,
-      request,
-      tokens,
-      requests,
-      tokensBound,
-      concurrency,
-      LEASE_TTL_MS,
+    return ask(() =>
+      redis.limit(
+        `${keys}used`,
+        `${keys}held`,
+        `${keys}expiry`,
+        operation,
+        request,
+        tokens,
+        requests,
+        tokensBound,
+        concurrency,
+        LEASE_TTL_MS,
+      ),
     );
   };
 

@@ -48,7 +48,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   const watch = createWatch(
     async () => {
       if (prepared) await direct.query('select 1');
-      else await options.prepare?.(direct);
+      else await options.prepare?.(direct).catch(refuse);
       prepared = true;
     },
     (up, reason) => {
@@ -57,6 +57,17 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
       options.onStateChange?.(up ? 'up' : 'down', reason === undefined ? '' : describe(reason));
     },
   );
+
+  /** Where the server is back and unfit, which no longer stops the gateway from starting, somebody has to hear of it. */
+  let refusal: string | undefined;
+  function refuse(error: unknown): never {
+    const isNews = !watch.isUp() && !isUnavailable(error) && describe(error) !== refusal;
+    if (isNews) {
+      refusal = describe(error);
+      options.onStateChange?.('down', describe(error));
+    }
+    throw error;
+  }
 
   function replacePool(): void {
     void pool.end();

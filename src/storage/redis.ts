@@ -8,15 +8,20 @@ import type {
   Telemetry,
   UsageSink,
 } from '../core/ports.ts';
-import { COMMAND_TIMEOUT_MS, connect } from './connection.ts';
+import { connect } from './connection.ts';
 import { createDegradingLimiter } from './degrading.ts';
 import { createRedisLimiter } from './limiter.ts';
 import { createMemoryLimiter } from './memory.ts';
 import { createLocalSignals, openSignals } from './signals.ts';
+import { createSilenceGuard } from './silence.ts';
 import { startUsageMover } from './usage-mover.ts';
 import { createUsageQueue, keep } from './usage-queue.ts';
 import { createStreamSink } from './usage-stream.ts';
 import { createWatch } from './watch.ts';
+
+/** How long Redis may be silent before it counts as away: what an outage costs the requests that meet it first. */
+export const SILENCE_MS = 200;
+const FIRST_CONTACT_MS = 1000;
 
 /** What the replicas of one gateway share, besides the database. */
 export interface SharedState {
@@ -78,8 +83,9 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
     lastError = error;
   });
   // A write, as a server that is a read-only replica or out of memory answers reads.
+  const ask = createSilenceGuard(SILENCE_MS);
   const probe = async () => {
-    await redis.set(`${prefix}:probe`, 1, 'PX', 60_000);
+    await ask(() => redis.set(`${prefix}:probe`, 1, 'PX', 60_000));
   };
   const watch = createWatch(probe, (up, reason) => reportChange(telemetry, up, reason));
   await firstContact(redis);
@@ -88,7 +94,7 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   redis.on('ready', () => void watch.check());
 
   const stream = `${prefix}:usage`;
-  const usage = createStreamSink({ redis, stream, watch, ledger, telemetry, clock });
+  const usage = createStreamSink({ redis, ask, stream, watch, ledger, telemetry, clock });
   const mover = startUsageMover({
     url,
     stream,
@@ -101,7 +107,7 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
 
   return {
     limiter: createDegradingLimiter({
-      shared: createRedisLimiter(redis, prefix),
+      shared: createRedisLimiter(redis, prefix, ask),
       local: createMemoryLimiter(clock, 'degraded'),
       watch,
       replicas,
@@ -133,7 +139,7 @@ function reportChange(telemetry: Telemetry, up: boolean, reason: unknown): void 
   }
 }
 
-/** Until the first connection is made, or has failed, or has had as long as a few commands may take. */
+/** Until the first connection is made, has failed, or has had time enough. */
 function firstContact(redis: Redis): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
@@ -142,7 +148,7 @@ function firstContact(redis: Redis): Promise<void> {
       redis.off('close', done);
       resolve();
     };
-    const timer = setTimeout(done, 5 * COMMAND_TIMEOUT_MS);
+    const timer = setTimeout(done, FIRST_CONTACT_MS);
     redis.once('ready', done);
     redis.once('close', done);
   });

@@ -85,7 +85,7 @@ export function openSignals(options: {
 }
 
 function listen(url: string, channel: string, origin: string, listeners: ReadonlySet<Listener>) {
-  const redis = connect(url, () => undefined, { commandTimeout: 1000 });
+  const redis = connect(url, () => undefined);
   let wasReady = false;
   redis.on('ready', () => {
     redis.subscribe(channel).then(

@@ -1,7 +1,9 @@
+import type { Redis } from 'ioredis';
 import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
-import { GatewayError } from '../domain/error.ts';
+import { toGatewayError } from '../domain/error.ts';
 import type { UsageRecord } from '../domain/record.ts';
 import { connect } from './connection.ts';
+import { pause, within } from './pause.ts';
 import { parseRecord } from './usage-entry.ts';
 import { keep } from './usage-queue.ts';
 
@@ -18,15 +20,12 @@ const RETRY_MIN_MS = 200;
 const RETRY_MAX_MS = 5000;
 const CLOSE_WITHIN_MS = 3000;
 
-type Entry = readonly [id: string, fields: readonly string[] | null];
-
 export interface UsageMover {
   /** Finishes the batch in hand. What it leaves behind, another replica takes over. */
   close(): Promise<void>;
 }
 
-/** Moves entries of the usage stream to the ledger for as long as it runs. */
-export function startUsageMover(options: {
+interface UsageMoverOptions {
   readonly url: string;
   readonly stream: string;
   readonly ledger: Ledger;
@@ -34,110 +33,131 @@ export function startUsageMover(options: {
   readonly clock: Clock;
   /** An entry that was read this long ago and not acknowledged is read again. */
   readonly reclaimAfterMs?: number;
-}): UsageMover {
-  const { url, stream, ledger, telemetry, clock, reclaimAfterMs = 30_000 } = options;
+}
+
+/** Moves entries of the usage stream to the ledger for as long as it runs. */
+export function startUsageMover(options: UsageMoverOptions): UsageMover {
+  const { url, clock } = options;
   // Reads block, so the connection is its own, and silence is normal for as long as a read lasts.
-  const redis = connect(url, () => undefined, { commandTimeout: undefined, socketTimeout: 3 * BLOCK_MS });
+  const redis = connect(url, () => undefined, { socketTimeout: 3 * BLOCK_MS });
   const stop = new AbortController();
+  const entries = createEntryReader(redis, options);
+  const running = run(entries, options, stop.signal);
+  return {
+    async close() {
+      stop.abort();
+      // A read is simply left: what it may still be given is read again by others.
+      if (entries.isReading()) redis.disconnect();
+      await within(clock, CLOSE_WITHIN_MS, running);
+      redis.disconnect();
+    },
+  };
+}
+
+async function run(entries: EntryReader, options: UsageMoverOptions, stopped: AbortSignal): Promise<void> {
+  const { clock } = options;
+  let refused: readonly Entry[] = [];
+  let retryMs = RETRY_MIN_MS;
+  while (!stopped.aborted) {
+    try {
+      const taken = await entries.take();
+      retryMs = RETRY_MIN_MS;
+      if (taken.length === 0) continue;
+      const batch = [...refused, ...taken];
+      const fate = await move(batch, options, stopped);
+      if (fate === 'kept') await entries.acknowledge(batch);
+      refused = fate === 'refused' ? batch.slice(0, BATCH) : [];
+      if (taken.length < BATCH) await pause(clock, GATHER_MS, stopped);
+    } catch {
+      // Redis is away, which is reported elsewhere, or has come back empty.
+      await pause(clock, retryMs, stopped);
+      retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
+    }
+  }
+}
+
+/**
+ * Waits for as long as the ledger is away: the entries are safe where they are, also when this replica stops meanwhile.
+ * @returns `refused` where the ledger takes none of them. Whether that is their fault or its own shows when they are
+ * tried again together with others.
+ */
+async function move(
+  entries: readonly Entry[],
+  { ledger, telemetry, clock }: UsageMoverOptions,
+  stopped: AbortSignal,
+): Promise<'kept' | 'refused' | 'left'> {
+  const records = parseEntries(entries, telemetry);
+  for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
+    try {
+      await keep(ledger, telemetry, records);
+      return 'kept';
+    } catch (error) {
+      await pause(clock, retryMs, stopped);
+      if (stopped.aborted) return 'left';
+      if (toGatewayError(error).code !== 'storage_unavailable') return 'refused';
+    }
+  }
+}
+
+type Entry = readonly [id: string, fields: readonly string[] | null];
+
+interface EntryReader {
+  /** Entries that somebody read and never acknowledged, now and then; else new ones. Waits for a while, may be empty. */
+  take(): Promise<readonly Entry[]>;
+  acknowledge(entries: readonly Entry[]): Promise<void>;
+  isReading(): boolean;
+}
+
+function createEntryReader(redis: Redis, options: UsageMoverOptions): EntryReader {
+  const { stream, clock, reclaimAfterMs = 30_000 } = options;
   let reading = false;
+  let hasGroup = false;
   let reclaimAt = 0;
 
   const createGroup = async () => {
     try {
       await redis.xgroup('CREATE', stream, GROUP, '0', 'MKSTREAM');
     } catch (error) {
-      if (!isReply(error, 'BUSYGROUP')) throw error;
+      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error;
     }
+    hasGroup = true;
   };
-
-  /** Entries that somebody read and never acknowledged, now and then; else new ones, when there are any. */
-  const take = async (): Promise<readonly Entry[]> => {
-    if (clock.now() >= reclaimAt) {
-      const [, stale] = (await redis.xautoclaim(
-        stream,
-        GROUP,
-        GROUP,
-        reclaimAfterMs,
-        '0-0',
-        'COUNT',
-        BATCH,
-      )) as [string, readonly (Entry | null)[]];
-      if (stale.length > 0) return stale.filter((entry) => entry !== null);
-      reclaimAt = clock.now() + reclaimAfterMs;
-    }
-    const reply = (await redis.xreadgroup(
-      'GROUP',
-      GROUP,
-      GROUP,
-      'COUNT',
-      BATCH,
-      'BLOCK',
-      BLOCK_MS,
-      'STREAMS',
-      stream,
-      '>',
-    )) as readonly [[stream: string, entries: readonly Entry[]]] | null;
+  const takeStale = async (): Promise<readonly Entry[]> => {
+    const range = [reclaimAfterMs, '0-0', 'COUNT', BATCH] as const;
+    const [, stale] = (await redis.xautoclaim(stream, GROUP, GROUP, ...range)) as StaleReply;
+    if (stale.length === 0) reclaimAt = clock.now() + reclaimAfterMs;
+    return stale.filter((entry) => entry !== null);
+  };
+  const takeNew = async (): Promise<readonly Entry[]> => {
+    const how = ['COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', stream, '>'] as const;
+    const reply = (await redis.xreadgroup('GROUP', GROUP, GROUP, ...how)) as NewReply;
     return reply?.[0][1] ?? [];
   };
 
-  /** @returns the entries to try again, together with the next ones. */
-  const move = async (entries: readonly Entry[]): Promise<readonly Entry[]> => {
-    const records = parseEntries(entries, telemetry);
-    for (let retryMs = RETRY_MIN_MS; ; retryMs = Math.min(retryMs * 2, RETRY_MAX_MS)) {
-      try {
-        await keep(ledger, telemetry, records);
-        break;
-      } catch (error) {
-        // The entries are safe where they are: should this replica stop meanwhile, another reads them again.
-        await pause(clock, retryMs, stop.signal);
-        if (stop.signal.aborted) return [];
-        // Whether it is them or the ledger shows when there are others to compare with.
-        if (!isAway(error)) return entries.slice(0, BATCH);
-      }
-    }
-    const ids = entries.map(([id]) => id);
-    await Promise.all([redis.xack(stream, GROUP, ...ids), redis.xdel(stream, ...ids)]);
-    return [];
-  };
-
-  const run = async () => {
-    let hasGroup = false;
-    let retryMs = RETRY_MIN_MS;
-    let refused: readonly Entry[] = [];
-    while (!stop.signal.aborted) {
+  return {
+    async take() {
+      reading = true;
       try {
         if (!hasGroup) await createGroup();
-        hasGroup = true;
-        reading = true;
-        const entries = await take().finally(() => {
-          reading = false;
-        });
-        retryMs = RETRY_MIN_MS;
-        if (entries.length === 0) continue;
-        refused = await move([...refused, ...entries]);
-        if (entries.length < BATCH) await pause(clock, GATHER_MS, stop.signal);
-      } catch {
-        // Redis is away, which its breaker reports, or has come back empty.
+        const stale = clock.now() >= reclaimAt ? await takeStale() : [];
+        return stale.length > 0 ? stale : await takeNew();
+      } catch (error) {
         hasGroup = false;
-        await pause(clock, retryMs, stop.signal);
-        retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
+        throw error;
+      } finally {
+        reading = false;
       }
-    }
-  };
-
-  const running = run();
-  return {
-    async close() {
-      stop.abort();
-      // A read is simply left: what it may still be given is read again by others.
-      if (reading) redis.disconnect();
-      const done = new AbortController();
-      await Promise.race([running, pause(clock, CLOSE_WITHIN_MS, done.signal)]);
-      done.abort();
-      redis.disconnect();
     },
+    async acknowledge(entries) {
+      const ids = entries.map(([id]) => id);
+      await Promise.all([redis.xack(stream, GROUP, ...ids), redis.xdel(stream, ...ids)]);
+    },
+    isReading: () => reading,
   };
 }
+
+type StaleReply = [cursor: string, entries: readonly (Entry | null)[]];
+type NewReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
 
 /** Entries that are no records are dropped, with one line for all of them: nothing will ever make them records. */
 function parseEntries(entries: readonly Entry[], telemetry: Telemetry): readonly UsageRecord[] {
@@ -157,29 +177,4 @@ function parseEntries(entries: readonly Entry[], telemetry: Telemetry): readonly
     });
   }
   return records;
-}
-
-/** Whether to wait for the ledger, rather than to ask it again with other entries. */
-function isAway(error: unknown): boolean {
-  return error instanceof GatewayError && error.code === 'storage_unavailable';
-}
-
-function isReply(error: unknown, code: string): boolean {
-  return error instanceof Error && error.message.startsWith(code);
-}
-
-/** Resolves after `ms`, or as soon as the signal aborts. */
-function pause(clock: Clock, ms: number, signal?: AbortSignal): Promise<void> {
-  if (signal?.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
-    const cancel = clock.after(ms, () => {
-      signal?.removeEventListener('abort', leave);
-      resolve();
-    });
-    const leave = () => {
-      cancel();
-      resolve();
-    };
-    signal?.addEventListener('abort', leave, { once: true });
-  });
 }

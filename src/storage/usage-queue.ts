@@ -1,6 +1,7 @@
 import type { Clock, Ledger, Telemetry, UsageSink } from '../core/ports.ts';
 import { type GatewayError, toGatewayError } from '../domain/error.ts';
 import type { UsageRecord } from '../domain/record.ts';
+import { pause, within } from './pause.ts';
 
 /** What the queue holds at most, what it hands on being under way included. */
 export const QUEUE_CAPACITY = 10_000;
@@ -28,12 +29,14 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
   let waiting: UsageRecord[] = [];
   let recorded = 0;
   let delivered = 0;
-  let overflowing = false;
+  const overflow = createOverflow(telemetry, capacity);
   let retryMs = RETRY_MIN_MS;
+  const closed = new AbortController();
   let delivery: Promise<boolean> | undefined;
   let cancel: (() => void) | undefined;
 
   const schedule = (ms: number) => {
+    if (closed.signal.aborted) return;
     cancel ??= clock.after(ms, () => {
       cancel = undefined;
       void deliver();
@@ -63,54 +66,53 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
         return false;
       }
       retryMs = RETRY_MIN_MS;
-      overflowing = false;
+      overflow.end();
       waiting = waiting.slice(batch.length);
       delivered += batch.length;
     }
     return true;
   };
 
-  const lose = () => {
-    telemetry.recordsLost(1);
-    if (overflowing) return;
-    overflowing = true;
-    telemetry.log('error', 'usage records are being lost: no store takes them and the queue is full', {
-      capacity,
-    });
+  const deliverUntil = async (target: number) => {
+    while (delivered < target && !closed.signal.aborted) {
+      if (!(await deliver())) await pause(clock, RETRY_MIN_MS, closed.signal);
+    }
   };
 
   return {
     record(record) {
-      if (waiting.length >= capacity) return lose();
+      if (waiting.length >= capacity) return overflow.lose();
       waiting.push(record);
       recorded++;
       if (retryMs === RETRY_MIN_MS && waiting.length >= BATCH && !delivery) hurry();
       else if (!delivery) schedule(GATHER_MS);
     },
     async flush() {
-      const target = recorded;
-      const deadline = clock.now() + FLUSH_WITHIN_MS;
-      let timeUp = () => {};
-      const late = new Promise<void>((resolve) => {
-        timeUp = clock.after(FLUSH_WITHIN_MS, resolve);
-      });
-      while (delivered < target && clock.now() < deadline) {
-        const emptied = await Promise.race([deliver(), late]);
-        if (emptied === false) await Promise.race([pause(clock, RETRY_MIN_MS), late]);
-      }
-      timeUp();
+      await within(clock, FLUSH_WITHIN_MS, deliverUntil(recorded));
     },
     close() {
+      closed.abort();
       cancel?.();
-      cancel = () => {};
+      cancel = undefined;
     },
   };
 }
 
-function pause(clock: Clock, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    clock.after(ms, resolve);
-  });
+/** Counts every record that is lost and speaks of a burst of them once. */
+function createOverflow(telemetry: Telemetry, capacity: number) {
+  let overflowing = false;
+  return {
+    lose() {
+      telemetry.recordsLost(1);
+      if (overflowing) return;
+      overflowing = true;
+      const message = 'usage records are being lost: no store takes them and the queue is full';
+      telemetry.log('error', message, { capacity });
+    },
+    end() {
+      overflowing = false;
+    },
+  };
 }
 
 /**

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Redis, Result } from 'ioredis';
 import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
 import type { UsageRecord } from '../domain/record.ts';
+import type { Ask } from './silence.ts';
 import { encodeRecord } from './usage-entry.ts';
 import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
 import type { Watch } from './watch.ts';
@@ -26,6 +27,7 @@ declare module 'ioredis' {
  */
 export function createStreamSink(options: {
   readonly redis: Redis;
+  readonly ask: Ask;
   readonly stream: string;
   readonly watch: Watch;
   readonly ledger: Ledger;
@@ -33,7 +35,7 @@ export function createStreamSink(options: {
   readonly clock: Clock;
   readonly capacity?: number;
 }): UsageQueue {
-  const { redis, stream, watch, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
+  const { redis, ask, stream, watch, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
   redis.defineCommand('appendUsage', {
     lua: readFileSync(join(import.meta.dirname, 'usage.lua'), 'utf8'),
     numberOfKeys: 1,
@@ -43,7 +45,7 @@ export function createStreamSink(options: {
   const append = async (record: UsageRecord): Promise<boolean> => {
     if (!watch.isUp()) return false;
     try {
-      return (await redis.appendUsage(stream, capacity, encodeRecord(record))) === 1;
+      return (await ask(() => redis.appendUsage(stream, capacity, encodeRecord(record)))) === 1;
     } catch (error) {
       watch.failed(error);
       return false;

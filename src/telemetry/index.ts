@@ -62,11 +62,16 @@ function describeRequest(record: UsageRecord, error: GatewayError | undefined): 
     reasoning_tokens: usage.reasoningTokens,
     cached_tokens: usage.cachedTokens,
     estimated: usage.estimated,
-    queue_ms: timings.queueMs,
-    load_ms: timings.loadMs,
-    prompt_ms: timings.promptMs,
-    first_token_ms: timings.firstTokenMs,
-    total_ms: timings.totalMs,
-    tokens_per_second: timings.tokensPerSecond,
+    queue_ms: rounded(timings.queueMs),
+    load_ms: rounded(timings.loadMs),
+    prompt_ms: rounded(timings.promptMs),
+    first_token_ms: rounded(timings.firstTokenMs),
+    total_ms: rounded(timings.totalMs),
+    tokens_per_second: rounded(timings.tokensPerSecond),
   };
+}
+
+/** Clocks count in nanoseconds, people do not. */
+function rounded(value: number | undefined): number | undefined {
+  return value === undefined ? undefined : Math.round(value * 100) / 100;
 }

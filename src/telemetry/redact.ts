@@ -51,7 +51,7 @@ const GUARDS: readonly (readonly [RegExp, string])[] = [
   // JSON.parse quotes a piece of its input.
   [/"[\s\S]*"(?=\S* is not valid JSON)/g, '"…"'],
   // Names are short. A long quotation is data.
-  [/"[^"]{65,}"/g, '"…"'],
+  [/"[^"]{65,}("|$)/g, '"…"'],
 ];
 
 /** What every guard needs to match: most text has none of it, and is spared the search. */

@@ -33,7 +33,7 @@ async function openRedis(): Promise<Subject> {
     if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'at', -ARGV[1]) end
     for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do redis.call('ZINCRBY', KEYS[2], -ARGV[1], id) end`;
   return {
-    limiter: createRedisLimiter(redis, prefix),
+    limiter: createRedisLimiter(redis, prefix, (command) => command()),
     async advance(keyId, ms) {
       await redis.eval(advance, 2, `${prefix}:{${keyId}}:used`, `${prefix}:{${keyId}}:expiry`, ms);
     },
@@ -235,13 +235,13 @@ describe.each([
     const { limiter } = await open();
     const limits = { tokensPerMinute: 100, concurrentRequests: 100 };
     await limiter.claim(claimOf(limits, 50));
-    for (const tokens of [-1, -1e309, -0.5, Number.MIN_SAFE_INTEGER]) {
+    for (const tokens of [-1, Number.NEGATIVE_INFINITY, -0.5, Number.MIN_SAFE_INTEGER]) {
       const claim = claimOf(limits, tokens);
       await limiter.claim(claim);
       await limiter.settle(claim, tokens);
       expect((await limiter.peek('key', limits)).tokens?.remaining).toBe(50);
     }
-    for (const tokens of [Number.NaN, 1e309, Number.MAX_VALUE]) {
+    for (const tokens of [Number.NaN, Number.POSITIVE_INFINITY, Number.MAX_VALUE]) {
       expect(await limiter.claim(claimOf(limits, tokens))).toMatchObject({ retryAfterMs: undefined });
     }
     const fraction = claimOf(limits, 0.2);

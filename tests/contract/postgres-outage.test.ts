@@ -1,4 +1,5 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { GatewayError } from '../../src/domain/error.ts';
 import type { Database } from '../../src/storage/database.ts';
 import { migrate } from '../../src/storage/migrate.ts';
 import { openPostgres } from '../../src/storage/postgres.ts';
@@ -161,6 +162,36 @@ describe('PostgreSQL that is away when the gateway starts', () => {
       await server.start();
       await states.until('up');
       expect(await database.query('select id from api_keys')).toEqual([]);
+    } finally {
+      await database.close();
+      await server.close();
+    }
+  });
+
+  test('a schema that is not this code’s keeps it down once it is there, and says why, once', async () => {
+    const server = await startPostgres();
+    await server.stop();
+    const details: string[] = [];
+    let tries = 0;
+    let wake = () => {};
+    const triedOften = new Promise<void>((resolve) => {
+      wake = resolve;
+    });
+    const database = await openPostgres({
+      url: server.url,
+      async prepare(direct) {
+        await direct.query('select 1');
+        tries++;
+        if (tries === 3) wake();
+        throw new GatewayError('internal', 'too new', { detail: 'too new' });
+      },
+      onStateChange: (state, detail) => details.push(`${state}: ${detail}`),
+    });
+    try {
+      await server.start();
+      await triedOften;
+      expect(database.state()).toBe('down');
+      expect(details).toEqual([expect.stringMatching(/^down: .*ECONNREFUSED/), 'down: too new']);
     } finally {
       await database.close();
       await server.close();

@@ -1,5 +1,10 @@
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import { type AddressInfo, createServer as createTcpServer, type Socket } from 'node:net';
+import {
+  type AddressInfo,
+  createServer as createTcpServer,
+  type Socket,
+  type Server as TcpServer,
+} from 'node:net';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { type Script, type Simulator, startSimulator } from '../../simulator/server.ts';
 import type { ChatProvider } from '../../src/core/ports.ts';
@@ -244,12 +249,18 @@ describe('connections', () => {
     return server;
   }
 
-  async function withFleet(server: Server, use: (other: ChatProvider) => Promise<void>): Promise<void> {
+  async function withFleet(
+    server: Server | TcpServer,
+    use: (other: ChatProvider) => Promise<void>,
+  ): Promise<void> {
     const other = await startFleet([`http://127.0.0.1:${(server.address() as AddressInfo).port}`]);
-    await use(other);
-    await other.close();
-    server.closeAllConnections();
-    await new Promise((resolve) => server.close(resolve));
+    try {
+      await use(other);
+    } finally {
+      await other.close();
+      if ('closeAllConnections' in server) server.closeAllConnections();
+      await new Promise((resolve) => server.close(resolve));
+    }
   }
 
   test('are used again after an answer that ended, even where its end came late and nobody waited', async () => {
@@ -286,11 +297,10 @@ describe('connections', () => {
       socket.once('data', () => socket.end('SSH-2.0-OpenSSH\r\n'));
     });
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const other = await startFleet([`http://127.0.0.1:${(server.address() as AddressInfo).port}`]);
-    const { error } = await drain(other.chat('ollama-1', chatRequest(), never()));
-    expect(error?.code).toBe('upstream_incomplete');
-    await other.close();
-    await new Promise((resolve) => server.close(resolve));
+    await withFleet(server, async (other) => {
+      const { error } = await drain(other.chat('ollama-1', chatRequest(), never()));
+      expect(error?.code).toBe('upstream_incomplete');
+    });
   });
 
   test('a close of the fleet ends what is under way', async () => {

@@ -99,7 +99,15 @@ describe('signals through Redis', () => {
     await subscribers(url, `${prefix}:signals`, 1);
     const redis = new Redis(url);
     opened.push({ close: () => redis.disconnect() });
-    const malformed = ['', '{', '7', 'null', '[]', '{"type":"keyChanged"}', '{"type":"keyChanged","keyId":7}'];
+    const malformed = [
+      '',
+      '{',
+      '7',
+      'null',
+      '[]',
+      '{"type":"keyChanged"}',
+      '{"type":"keyChanged","keyId":7}',
+    ];
     for (const message of [...malformed, JSON.stringify({ type: 'unheard' })]) {
       await redis.publish(`${prefix}:signals`, message);
     }

@@ -1,4 +1,4 @@
-import type { Caller, Exchange, Gateway, Report } from '../../src/core/gateway.ts';
+import type { Caller, Exchange, Report } from '../../src/core/gateway.ts';
 import { cancellable } from '../../src/core/stream.ts';
 import type { ChatRequest, EmbeddingRequest } from '../../src/domain/chat.ts';
 import { textOf } from '../../src/domain/chat.ts';
@@ -7,6 +7,7 @@ import type { ChatEvent, ChatStream, EmbeddingEvent, Finished, Numbered } from '
 import type { LimitsState } from '../../src/domain/limit.ts';
 import type { Model } from '../../src/domain/model.ts';
 import type { Principal } from '../../src/domain/principal.ts';
+import type { RestGateway } from '../../src/rest/context.ts';
 
 export const FAKE_KEY = 'llmgw_fake';
 
@@ -27,7 +28,7 @@ export const FAKE_MODELS: readonly Model[] = [
 export type ChatScript = (request: ChatRequest, signal: AbortSignal, caller: Caller) => ChatStream;
 
 /** A gateway without a core: what it answers is a script, and what it was asked is kept. */
-export interface FakeGateway extends Gateway {
+export interface FakeGateway extends RestGateway {
   /** Answers chats. A test replaces it. */
   script: ChatScript;
   /** Answers embeddings. */

@@ -94,9 +94,11 @@ describe('a keys command line', () => {
 
   test('asks for help on everything, or on one command', () => {
     expect(parse('--help')).toEqual({ name: 'help' });
-    for (const of of ['create', 'list', 'show', 'update', 'rotate', 'revoke'] as const) {
-      expect(parse(of, '--help')).toEqual({ name: 'help', of });
-      expect(helpOf(of)).toMatch(new RegExp(`^Usage: npm run keys -- ${of}.*\\n\\n[A-Z].*--json`, 's'));
+    for (const command of ['create', 'list', 'show', 'update', 'rotate', 'revoke'] as const) {
+      expect(parse(command, '--help')).toEqual({ name: 'help', of: command });
+      expect(helpOf(command)).toMatch(
+        new RegExp(`^Usage: npm run keys -- ${command}.*\\n\\n[A-Z].*--json`, 's'),
+      );
     }
   });
 });

@@ -186,6 +186,17 @@ describe('hostile requests', () => {
     expect((await socket.closed()).match(/<[^>]*>/g)).toEqual(['<POST / body>', '<GET /2 >']);
   });
 
+  test('a client that leaves with pipelined requests unanswered leaves none of them in flight', async () => {
+    const { server, connect, next } = await startServer();
+    const socket = await connect();
+    socket.send(GET.repeat(3));
+    const responses = [await next(), await next(), await next()].map(({ response }) => response);
+    expect(server.inFlight()).toBe(3);
+    socket.destroy();
+    await Promise.all(responses.map((response) => once(response, 'close')));
+    expect(server.inFlight()).toBe(0);
+  });
+
   test('headers above the limit are refused with 431', async () => {
     const { connect } = await startServer({ limits: { maxHeaderBytes: 2048 } });
     const socket = await connect();
@@ -330,6 +341,24 @@ describe('drain', () => {
     expect(order).toEqual(['draining', 'answered', 'drained']);
   });
 
+  test('the connection of a stream that finished does not wait for those of others', async () => {
+    const { server, connect, next } = await startServer();
+    const [first, second] = [await connect(), await connect()];
+    first.send(GET);
+    const quick = (await next()).response;
+    second.send(GET);
+    const slow = (await next()).response;
+    quick.write('first');
+    slow.write('first');
+    await Promise.all([first.until(/first/), second.until(/first/)]);
+    const drained = server.drain(60_000);
+    quick.end();
+    await first.closed();
+    expect(server.inFlight()).toBe(1);
+    slow.end();
+    await drained;
+  });
+
   test('an answer that has not begun says Connection: close, on old connections and on new ones', async () => {
     const { server, connect, next } = await startServer({ limits: { lingerMs: 60_000 } });
     const old = await connect();
@@ -348,7 +377,7 @@ describe('drain', () => {
   test('a stream past the grace is told, says its last word, and is cut if it goes on', async () => {
     const streams: ServerResponse[] = [];
     const { server, connect, next } = await startServer({
-      onGraceOver: () => streams[0]?.end('error frame'),
+      onGraceOver: () => void setImmediate(() => streams[0]?.end('error frame')),
     });
     const [polite, deaf] = [await connect(), await connect()];
     for (const socket of [polite, deaf]) {

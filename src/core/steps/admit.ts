@@ -76,7 +76,7 @@ function describe(limits: Limits): Readonly<Record<'requests' | 'tokens' | 'conc
   };
 }
 
-/** Renews the leases of all running requests together, so that a long stream costs a fraction of a command a renewal. */
+/** Renews the claims of all running requests together: a store that hears nothing of a claim forgets what it holds. */
 function createLeases(limiter: Limiter, clock: Clock): { keep(claim: Claim): () => void } {
   const running = new Set<Claim>();
   let ticking = false;
@@ -89,7 +89,6 @@ function createLeases(limiter: Limiter, clock: Clock): { keep(claim: Claim): () 
   };
   return {
     keep(claim) {
-      if (claim.limits.concurrentRequests === undefined) return () => undefined;
       running.add(claim);
       if (!ticking) {
         ticking = true;

@@ -21,18 +21,6 @@ export interface WatchOptions {
   readonly onChange: () => void;
 }
 
-export interface WatchedBackend {
-  /** As of the last look, but for `inFlight`, which is live. */
-  readonly seen: Backend;
-  /** Looks now, at the catalogue too. Never rejects. */
-  look(): Promise<void>;
-  /** Counts a request as in flight. @returns the function that ends it; calling it again does nothing. */
-  enter(): () => void;
-  /** Takes note of how a request failed: where nobody was there, nobody else needs to try before the next look. */
-  noteFailure(error: unknown): void;
-  stop(): void;
-}
-
 /** What older servers tell about one model at a time, by digest. */
 export type DetailsCache = Map<string, ModelDetails>;
 
@@ -47,96 +35,112 @@ const MISSES_UNTIL_DOWN = 2;
 
 type State = Omit<Backend, 'id' | 'inFlight'>;
 
-/** Watches one backend until stopped, independently of every other. The first look begins at once. */
-export function watchBackend(options: WatchOptions): WatchedBackend {
-  const { label, clock } = options;
-  let state: State | undefined;
-  let inFlight = 0;
-  let misses = 0;
-  let looks = 0;
-  let stopped = false;
-  let running: { readonly full: boolean; readonly done: Promise<void> } | undefined;
-  let cancelTimer = () => {};
-  let seen = snapshot();
+/** One backend, watched until stopped, independently of every other. The first look begins at once. */
+export class WatchedBackend {
+  readonly #options: WatchOptions;
+  #state: State | undefined;
+  #seen: Backend;
+  #inFlight = 0;
+  #misses = 0;
+  #looks = 0;
+  #stopped = false;
+  #running: { readonly full: boolean; readonly done: Promise<void> } | undefined;
+  #cancelTimer = () => {};
 
-  function snapshot(): Backend {
-    const { healthy = false, models = new Map(), loaded = new Set<string>() } = state ?? {};
+  constructor(options: WatchOptions) {
+    this.#options = options;
+    this.#seen = this.#snapshot();
+    void this.#watch();
+  }
+
+  /** As of the last look, but for `inFlight`, which is live. */
+  get seen(): Backend {
+    return this.#seen;
+  }
+
+  /** Looks now, at the catalogue too. Never rejects. */
+  look(): Promise<void> {
+    return this.#look(true);
+  }
+
+  /** Counts a request as in flight. @returns the function that ends it; calling it again does nothing. */
+  enter(): () => void {
+    let left = false;
+    this.#inFlight += 1;
+    return () => {
+      if (!left) this.#inFlight -= 1;
+      left = true;
+    };
+  }
+
+  /** Takes note of how a request failed: where nobody was there, nobody else needs to try before the next look. */
+  noteFailure(error: unknown): void {
+    const failure = toGatewayError(error);
+    if (isConnectFailure(failure)) this.#becomeDown(failure);
+  }
+
+  stop(): void {
+    this.#stopped = true;
+    this.#cancelTimer();
+  }
+
+  async #watch(): Promise<void> {
+    await this.#look(this.#looks++ % LOOKS_PER_CATALOGUE === 0 || !this.#seen.healthy);
+    if (!this.#stopped) {
+      this.#cancelTimer = this.#options.clock.after(this.#options.pollMs, () => void this.#watch());
+    }
+  }
+
+  async #look(full: boolean): Promise<void> {
+    if (this.#stopped) return;
+    if (this.#running && (this.#running.full || !full)) return this.#running.done;
+    const before = this.#running?.done ?? Promise.resolve();
+    const mine = { full, done: before.then(() => this.#lookOnce(full)) };
+    this.#running = mine;
+    await mine.done;
+    if (this.#running === mine) this.#running = undefined;
+  }
+
+  async #lookOnce(full: boolean): Promise<void> {
+    try {
+      const next = await probe(this.#options, this.#seen, full);
+      this.#misses = 0;
+      this.#become(next);
+    } catch (thrown) {
+      const error = toGatewayError(thrown);
+      this.#misses += 1;
+      if (isConnectFailure(error) || this.#misses >= MISSES_UNTIL_DOWN || !this.#state)
+        this.#becomeDown(error);
+    }
+  }
+
+  /** Its last known models stay, so that a model that is away can be told from one that never was. */
+  #becomeDown(reason: GatewayError): void {
+    if (this.#state?.healthy === false) return;
+    this.#become({ healthy: false, models: this.#seen.models, loaded: new Set() }, reason);
+  }
+
+  #become(next: State, reason?: GatewayError): void {
+    if (this.#stopped) return;
+    if (this.#state?.healthy !== next.healthy) logChange(this.#options, next, reason);
+    this.#state = next;
+    this.#seen = this.#snapshot();
+    this.#options.onChange();
+  }
+
+  #snapshot(): Backend {
+    const { healthy = false, models = new Map(), loaded = new Set<string>() } = this.#state ?? {};
+    const inFlight = () => this.#inFlight;
     return {
-      id: label,
+      id: this.#options.label,
       healthy,
       models,
       loaded,
       get inFlight() {
-        return inFlight;
+        return inFlight();
       },
     };
   }
-
-  function become(next: State, reason?: GatewayError): void {
-    if (stopped) return;
-    if (state?.healthy !== next.healthy) logChange(options, next, reason);
-    state = next;
-    seen = snapshot();
-    options.onChange();
-  }
-
-  /** Its last known models stay, so that a model that is away can be told from one that never was. */
-  function becomeDown(reason: GatewayError): void {
-    if (state?.healthy === false) return;
-    become({ healthy: false, models: seen.models, loaded: new Set() }, reason);
-  }
-
-  async function lookOnce(full: boolean): Promise<void> {
-    try {
-      const next = await probe(options, seen, full);
-      misses = 0;
-      become(next);
-    } catch (thrown) {
-      const error = toGatewayError(thrown);
-      misses += 1;
-      if (isConnectFailure(error) || misses >= MISSES_UNTIL_DOWN || !state) becomeDown(error);
-    }
-  }
-
-  async function look(full: boolean): Promise<void> {
-    if (stopped) return;
-    if (running && (running.full || !full)) return running.done;
-    const before = running?.done ?? Promise.resolve();
-    const mine = { full, done: before.then(() => lookOnce(full)) };
-    running = mine;
-    await mine.done;
-    if (running === mine) running = undefined;
-  }
-
-  async function watch(): Promise<void> {
-    await look(looks++ % LOOKS_PER_CATALOGUE === 0 || !seen.healthy);
-    if (!stopped) cancelTimer = clock.after(options.pollMs, () => void watch());
-  }
-
-  void watch();
-
-  return {
-    get seen() {
-      return seen;
-    },
-    look: () => look(true),
-    enter() {
-      let left = false;
-      inFlight += 1;
-      return () => {
-        if (!left) inFlight -= 1;
-        left = true;
-      };
-    },
-    noteFailure(error) {
-      const failure = toGatewayError(error);
-      if (isConnectFailure(failure)) becomeDown(failure);
-    },
-    stop() {
-      stopped = true;
-      cancelTimer();
-    },
-  };
 }
 
 function logChange({ telemetry, label }: WatchOptions, next: State, reason: GatewayError | undefined): void {

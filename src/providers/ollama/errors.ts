@@ -172,10 +172,14 @@ export function unexpectedAnswer(detail: string, backend: string): GatewayError 
 export function decodeSocketError(error: Error, answered: boolean, backend: string): GatewayError {
   if (error instanceof GatewayError) return error;
   const code = errorCode(error);
-  const details: ErrorDetails = { detail: `${backend}: ${code}`, cause: error };
+  const detail = `${backend}: ${code}`;
+  const unreadable =
+    code === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW';
+  // A parser's error carries the bytes it stumbled over, which must not travel on.
+  const details: ErrorDetails = unreadable ? { detail } : { detail, cause: error };
   if (answered)
     return new GatewayError('upstream_incomplete', 'The answer of the model server broke off.', details);
-  if (code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW') {
+  if (unreadable) {
     return new GatewayError(
       'upstream_incomplete',
       'The model server sent an answer that cannot be read.',
@@ -201,12 +205,13 @@ const CONNECT_FAILURES: ReadonlySet<string> = new Set([
 
 /** Whether a failure says that nobody is there, rather than that one exchange went wrong. */
 export function isConnectFailure(error: GatewayError): boolean {
-  return error.cause instanceof Error && CONNECT_FAILURES.has(errorCode(error.cause));
+  return CONNECT_FAILURES.has(errorCode(error.cause));
 }
 
-function errorCode(error: Error): string {
-  const code = 'code' in error ? error.code : undefined;
-  return typeof code === 'string' ? code : error.name;
+function errorCode(error: unknown): string {
+  if (typeof error !== 'object' || error === null) return '';
+  if ('code' in error && typeof error.code === 'string') return error.code;
+  return 'name' in error && typeof error.name === 'string' ? error.name : '';
 }
 
 function decodeKnown(answer: WireObject, where: string, origin: Origin): GatewayError | undefined {

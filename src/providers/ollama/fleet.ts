@@ -4,7 +4,7 @@ import type { ChatRequest, EmbeddingRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import type { ChatStream, EmbeddingStream } from '../../domain/event.ts';
 import type { Backend } from '../../domain/model.ts';
-import { type DetailsCache, type WatchedBackend, watchBackend } from './backend.ts';
+import { type DetailsCache, WatchedBackend } from './backend.ts';
 import { createOllamaClient, type OllamaClient } from './client.ts';
 import { createChatDecoder } from './decode.ts';
 import { decodeEmbedding } from './embedding.ts';
@@ -95,7 +95,7 @@ function createMember(
     connections: options.connections ?? 2048,
   });
   const probes = createOllamaClient({ url, label, connectTimeoutMs: probeTimeoutMs, connections: 4 });
-  const backend = watchBackend({
+  const backend = new WatchedBackend({
     label,
     probes,
     clock,

@@ -24,9 +24,20 @@ const functionTool = z.object({
   }),
 });
 
+const namedFunction = z.object({
+  type: z.literal('function'),
+  function: z.object({ name: z.string().min(1) }),
+});
+
 const toolChoice = z.union([
   z.enum(['none', 'auto', 'required']),
-  z.object({ type: z.literal('function'), function: z.object({ name: z.string().min(1) }) }),
+  z.discriminatedUnion('type', [
+    namedFunction,
+    z.object({
+      type: z.literal('allowed_tools'),
+      allowed_tools: z.object({ mode: z.enum(['auto', 'required']), tools: z.array(namedFunction).min(1) }),
+    }),
+  ]),
 ]);
 
 const responseFormat = z.discriminatedUnion('type', [

@@ -1,12 +1,5 @@
 import type { z } from 'zod';
-import type {
-  ChatRequest,
-  EmbeddingRequest,
-  ResponseFormat,
-  Sampling,
-  Tool,
-  ToolChoice,
-} from '../../domain/chat.ts';
+import type { ChatRequest, EmbeddingRequest, ResponseFormat, Sampling, Tool } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { ParameterError } from '../errors.ts';
 import { decodeMessages } from './messages.ts';
@@ -50,15 +43,13 @@ type ChatBody = z.output<typeof chatCompletionRequest>;
 /** @throws GatewayError for the first parameter that is wrong or not supported. */
 export function decodeChat(body: unknown): DecodedChat {
   const parsed = parseBody(chatCompletionRequest, CHAT_REFUSALS, body);
-  const tools = (parsed.tools ?? []).map(decodeTool);
   const top = decodeLogprobs(parsed);
   return {
     request: {
       kind: 'chat',
       model: parsed.model,
       messages: decodeMessages(parsed.messages),
-      tools,
-      toolChoice: decodeToolChoice(parsed.tool_choice, tools),
+      ...decodeTools(parsed),
       parallelToolCalls: parsed.parallel_tool_calls ?? true,
       responseFormat: decodeResponseFormat(parsed.response_format),
       sampling: decodeSampling(parsed, parsed.max_completion_tokens ?? parsed.max_tokens ?? undefined),
@@ -180,9 +171,14 @@ function decodeTool({ function: fn }: NonNullable<ChatBody['tools']>[number]): T
   };
 }
 
-function decodeToolChoice(choice: ChatBody['tool_choice'], tools: readonly Tool[]): ToolChoice {
-  if (choice === 'none') return { type: 'none' };
-  if (!choice || choice === 'auto') return { type: tools.length > 0 ? 'auto' : 'none' };
+/** Tools and choice together, because a choice may leave only some of the tools. */
+function decodeTools(
+  parsed: Pick<ChatBody, 'tools' | 'tool_choice'>,
+): Pick<ChatRequest, 'tools' | 'toolChoice'> {
+  const tools = (parsed.tools ?? []).map(decodeTool);
+  const choice = parsed.tool_choice ?? 'auto';
+  if (choice === 'none') return { tools, toolChoice: { type: 'none' } };
+  if (choice === 'auto') return { tools, toolChoice: { type: tools.length > 0 ? 'auto' : 'none' } };
   if (tools.length === 0) {
     throw new ParameterError(
       'invalid_value',
@@ -190,16 +186,29 @@ function decodeToolChoice(choice: ChatBody['tool_choice'], tools: readonly Tool[
       "Invalid value for 'tool_choice': it is only allowed when 'tools' are given.",
     );
   }
-  if (choice === 'required') return { type: 'required' };
-  const { name } = choice.function;
-  if (!tools.some((tool) => tool.name === name)) {
-    throw new ParameterError(
-      'invalid_value',
-      'tool_choice.function.name',
-      "Invalid value for 'tool_choice.function.name': it is none of the functions in 'tools'.",
-    );
+  if (choice === 'required') return { tools, toolChoice: { type: 'required' } };
+  if (choice.type === 'function') {
+    const { name } = choice.function;
+    requireTool(tools, name, 'tool_choice.function.name');
+    return { tools, toolChoice: { type: 'tool', name } };
   }
-  return { type: 'tool', name };
+  const allowed = choice.allowed_tools.tools.map((tool) => tool.function.name);
+  for (const [index, name] of allowed.entries()) {
+    requireTool(tools, name, `tool_choice.allowed_tools.tools[${index}].function.name`);
+  }
+  return {
+    tools: tools.filter((tool) => allowed.includes(tool.name)),
+    toolChoice: { type: choice.allowed_tools.mode },
+  };
+}
+
+function requireTool(tools: readonly Tool[], name: string, param: string): void {
+  if (tools.some((tool) => tool.name === name)) return;
+  throw new ParameterError(
+    'invalid_value',
+    param,
+    `Invalid value for '${param}': it is none of the functions in 'tools'.`,
+  );
 }
 
 function decodeResponseFormat(format: ChatBody['response_format']): ResponseFormat {

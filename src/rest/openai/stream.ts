@@ -9,94 +9,108 @@ export interface ChunkOptions extends Stamp {
   readonly includeUsage: boolean;
 }
 
+/** A choice of a chunk without log probabilities and without an end. */
+const PLAIN = '"logprobs":null,"finish_reason":null}';
+
 /**
  * Events as `chat.completion.chunk` frames. A token costs one JSON encoding of its text between two strings that are
  * made once, as this is the hot path of the whole gateway.
  */
-export function createChatEncoder({
-  id,
-  created,
-  choices,
-  includeUsage,
-}: ChunkOptions): StreamEncoder<ChatEvent> {
-  let opening = '';
-  let isFinished = false;
-  const closing = includeUsage ? '],"usage":null}' : ']}';
-  const openText = '"logprobs":null,"finish_reason":null}';
+export class ChatEncoder implements StreamEncoder<ChatEvent> {
+  readonly #options: ChunkOptions;
+  /** What ends every chunk but the last ones. */
+  readonly #closing: string;
+  readonly #afterText: string;
+  /** What comes before the text of a token, for each choice. Empty until the model is known. */
+  readonly #beforeText: string[] = [];
+  #opening = '';
+  #isFinished = false;
 
-  const chunk = (choice: number, delta: string, rest = openText) =>
-    frame(`${opening}{"index":${choice},"delta":${delta},${rest}${closing}`);
+  constructor(options: ChunkOptions) {
+    this.#options = options;
+    this.#closing = options.includeUsage ? '],"usage":null}' : ']}';
+    this.#afterText = `},${PLAIN}${this.#closing}\n\n`;
+  }
 
-  const start = (model: string) => {
-    opening = `{"id":${encodeJson(id)},"object":"chat.completion.chunk","created":${created},"model":${encodeJson(model)},"choices":[`;
+  encode(batch: readonly ChatEvent[]): string {
     let frames = '';
-    for (let choice = 0; choice < choices; choice++) {
-      frames += chunk(choice, '{"role":"assistant","content":"","refusal":null}');
-    }
+    for (const event of batch) frames += this.#encodeEvent(event);
     return frames;
-  };
+  }
 
-  const content = ({ choice, text, logprobs }: Content) => {
-    const delta = `{"content":${encodeJson(text)}}`;
-    if (!logprobs) return chunk(choice, delta);
-    const encoded = encodeJson({ content: logprobs.map(encodeLogprob), refusal: null });
-    return chunk(choice, delta, `"logprobs":${encoded},"finish_reason":null}`);
-  };
+  end(): string {
+    if (!this.#isFinished) throw incomplete();
+    return '';
+  }
 
-  const toolCall = ({ choice, index, id: callId, name, arguments: args }: ToolCallEvent) => {
-    // The name first and the arguments after it, because clients take a call's identity from its first chunk only.
-    const first = { index, id: callId, type: 'function', function: { name, arguments: '' } };
-    return (
-      chunk(choice, `{"tool_calls":[${encodeJson(first)}]}`) +
-      chunk(choice, `{"tool_calls":[${encodeJson({ index, function: { arguments: args } })}]}`)
-    );
-  };
-
-  const finish = ({ reasons, usage, timings }: Finished) => {
-    const timed = `"timings":${encodeJson(encodeTimings(timings))}`;
-    let frames = '';
-    for (const [choice, reason] of reasons.entries()) {
-      const isLast = choice === reasons.length - 1;
-      const end = isLast && !includeUsage ? `],${timed}}` : closing;
-      const finishReason = encodeFinishReason(reason);
-      frames += frame(
-        `${opening}{"index":${choice},"delta":{},"logprobs":null,"finish_reason":"${finishReason}"}${end}`,
-      );
-    }
-    if (includeUsage) frames += frame(`${opening}],"usage":${encodeJson(encodeUsage(usage))},${timed}}`);
-    isFinished = true;
-    return frames;
-  };
-
-  const encode = (event: ChatEvent): string => {
+  #encodeEvent(event: ChatEvent): string {
     switch (event.type) {
       case 'queued':
       case 'loading':
         return '';
       case 'started':
-        return start(event.model);
+        return this.#start(event.model);
       case 'content':
-        return content(event);
+        return this.#content(event);
       case 'reasoning':
-        return chunk(event.choice, `{"reasoning_content":${encodeJson(event.text)}}`);
+        return this.#chunk(event.choice, `{"reasoning_content":${encodeJson(event.text)}}`);
       case 'toolCall':
-        return toolCall(event);
+        return this.#toolCall(event);
       case 'finished':
-        return finish(event);
+        return this.#finish(event);
     }
-  };
+  }
 
-  return {
-    encode(batch) {
-      let frames = '';
-      for (const event of batch) frames += encode(event);
-      return frames;
-    },
-    end() {
-      if (!isFinished) throw incomplete();
-      return '';
-    },
-  };
+  #chunk(choice: number, delta: string, rest = PLAIN): string {
+    return frame(`${this.#opening}{"index":${choice},"delta":${delta},${rest}${this.#closing}`);
+  }
+
+  #start(model: string): string {
+    const { id, created, choices } = this.#options;
+    const stamp = `"id":${encodeJson(id)},"object":"chat.completion.chunk","created":${created}`;
+    this.#opening = `{${stamp},"model":${encodeJson(model)},"choices":[`;
+    let frames = '';
+    for (let choice = 0; choice < choices; choice++) {
+      this.#beforeText[choice] = `data: ${this.#opening}{"index":${choice},"delta":{"content":`;
+      frames += this.#chunk(choice, '{"role":"assistant","content":"","refusal":null}');
+    }
+    return frames;
+  }
+
+  #content({ choice, text, logprobs }: Content): string {
+    if (!logprobs) return this.#beforeText[choice] + encodeJson(text) + this.#afterText;
+    const encoded = encodeJson({ content: logprobs.map(encodeLogprob), refusal: null });
+    return this.#chunk(
+      choice,
+      `{"content":${encodeJson(text)}}`,
+      `"logprobs":${encoded},"finish_reason":null}`,
+    );
+  }
+
+  /** The name first and the arguments after it: clients take a call's identity from its first chunk only. */
+  #toolCall({ choice, index, id, name, arguments: args }: ToolCallEvent): string {
+    const first = encodeJson({ index, id, type: 'function', function: { name, arguments: '' } });
+    const second = encodeJson({ index, function: { arguments: args } });
+    return (
+      this.#chunk(choice, `{"tool_calls":[${first}]}`) + this.#chunk(choice, `{"tool_calls":[${second}]}`)
+    );
+  }
+
+  #finish({ reasons, usage, timings }: Finished): string {
+    const { includeUsage } = this.#options;
+    const timed = `"timings":${encodeJson(encodeTimings(timings))}}`;
+    let frames = '';
+    for (const [choice, reason] of reasons.entries()) {
+      const end = `"logprobs":null,"finish_reason":"${encodeFinishReason(reason)}"}`;
+      const isLast = !includeUsage && choice === reasons.length - 1;
+      frames += frame(
+        `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${timed}` : this.#closing}`,
+      );
+    }
+    if (includeUsage) frames += frame(`${this.#opening}],"usage":${encodeJson(encodeUsage(usage))},${timed}`);
+    this.#isFinished = true;
+    return frames;
+  }
 }
 
 export function incomplete(): GatewayError {

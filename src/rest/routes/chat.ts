@@ -1,18 +1,17 @@
-import type { Gateway } from '../../core/gateway.ts';
 import type { Clock } from '../../core/ports.ts';
 import { foldChat } from '../../domain/result.ts';
 import { type AnswerOptions, sendJson, sendStream, withLimitHeaders } from '../answer.ts';
-import { type Handler, principalOf, type RestConfig } from '../context.ts';
+import { type Handler, principalOf, type RestConfig, type RestGateway } from '../context.ts';
 import { setIgnoredParameters, setWarnings } from '../headers.ts';
 import { CHAT_REFUSALS, chatCompletionRequest } from '../openai/parameters.ts';
 import { decodeChat } from '../openai/request.ts';
 import { encodeChatCompletion } from '../openai/response.ts';
-import { createChatEncoder } from '../openai/stream.ts';
+import { ChatEncoder } from '../openai/stream.ts';
 import { unknownFields } from '../openai/validation.ts';
 
 /** What the three inference routes are made of. */
 export interface InferenceOptions extends AnswerOptions {
-  readonly gateway: Gateway;
+  readonly gateway: RestGateway;
   readonly config: Pick<RestConfig, 'debug'>;
 }
 
@@ -34,7 +33,7 @@ export function createChatCompletion(options: InferenceOptions): Handler {
     });
     const stamp = { id: `chatcmpl-${exchange.id}`, created: unixSeconds(clock) };
     if (stream) {
-      const encoder = createChatEncoder({ ...stamp, choices: request.choices, includeUsage });
+      const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage });
       return sendStream(res, exchange, encoder, warnings, options);
     }
     const result = await withLimitHeaders(res, exchange, () => foldChat(exchange.events));

@@ -1,10 +1,12 @@
-import type { Caller, Gateway } from '../../core/gateway.ts';
+import { randomBytes } from 'node:crypto';
+import type { Caller, Exchange } from '../../core/gateway.ts';
 import { cancellable } from '../../core/stream.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
-import type { LimitsState } from '../../domain/limit.ts';
+import type { ChatEvent } from '../../domain/event.ts';
+import { createId } from '../../domain/id.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
 import { type Source, sendJson, sendStream, withLimitHeaders } from '../answer.ts';
-import { type Handler, principalOf } from '../context.ts';
+import { type Handler, principalOf, type RestGateway, type RestResponse } from '../context.ts';
 import { setIgnoredParameters, setWarnings } from '../headers.ts';
 import { createCompletionEncoder, encodeCompletion, type PromptEvent } from '../openai/completion.ts';
 import { COMPLETION_REFUSALS, completionRequest } from '../openai/parameters.ts';
@@ -31,13 +33,13 @@ export function createCompletion(options: InferenceOptions): Handler {
       streamed: stream,
       signal: res.locals.signal,
     };
-    const answers = createAnswers(gateway, requests, caller);
-    const stamp = { id: `cmpl-${answers.id}`, created: unixSeconds(clock) };
-    const form = { ...stamp, choices: requests[0]?.choices ?? 1, echoes };
+    const id = createId('cmpl-', randomBytes);
+    const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };
     if (stream) {
-      return sendStream(res, answers, createCompletionEncoder({ ...form, includeUsage }), warnings, options);
+      const encoder = createCompletionEncoder({ ...form, includeUsage });
+      return sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
     }
-    const results = await withLimitHeaders(res, answers, () => answers.fold());
+    const results = await foldAnswers(res, gateway, requests, caller);
     setWarnings(
       res,
       results.flatMap((result) => result.warnings),
@@ -46,45 +48,39 @@ export function createCompletion(options: InferenceOptions): Handler {
   };
 }
 
-interface Answers extends Source<PromptEvent> {
-  /** The first exchange's. */
-  readonly id: string;
-  fold(): Promise<readonly ChatResult[]>;
-}
+/** The answers to several prompts as one stream; a prompt begins when the one before it is done. */
+function streamAnswers(
+  gateway: RestGateway,
+  requests: readonly ChatRequest[],
+  caller: Caller,
+): Source<PromptEvent> {
+  let current: Exchange<ChatEvent> | undefined;
 
-/** The answers to several prompts as one: as a stream, or folded; either starts a prompt when the one before is done. */
-function createAnswers(gateway: Gateway, requests: readonly ChatRequest[], caller: Caller): Answers {
-  const leaving = new AbortController();
-  const signal = AbortSignal.any([caller.signal, leaving.signal]);
-  const start = (request: ChatRequest) => gateway.chat(request, { ...caller, signal });
-  // Nothing happens before its first event is asked for.
-  const first = requests[0] && start(requests[0]);
-  let current = first;
-
-  async function* events(ending: AbortSignal): AsyncGenerator<readonly PromptEvent[]> {
-    ending.addEventListener('abort', () => leaving.abort(ending.reason), { once: true });
+  async function* events(signal: AbortSignal): AsyncGenerator<readonly PromptEvent[]> {
     for (const [prompt, request] of requests.entries()) {
-      if (prompt > 0) current = start(request);
-      if (!current) return;
-      for await (const batch of current.events) {
-        yield batch.map((event) => ({ ...event, prompt }));
-      }
+      current = gateway.chat(request, { ...caller, signal });
+      for await (const batch of current.events) yield batch.map((event) => ({ ...event, prompt }));
     }
   }
 
   return {
-    id: first?.id ?? '',
     events: cancellable(events, caller.signal),
-    get limits(): LimitsState | undefined {
+    get limits() {
       return current?.limits;
     },
-    async fold() {
-      const results: ChatResult[] = [];
-      for (const [prompt, request] of requests.entries()) {
-        if (prompt > 0) current = start(request);
-        if (current) results.push(await foldChat(current.events));
-      }
-      return results;
-    },
   };
+}
+
+async function foldAnswers(
+  res: RestResponse,
+  gateway: RestGateway,
+  requests: readonly ChatRequest[],
+  caller: Caller,
+): Promise<ChatResult[]> {
+  const results: ChatResult[] = [];
+  for (const request of requests) {
+    const exchange = gateway.chat(request, caller);
+    results.push(await withLimitHeaders(res, exchange, () => foldChat(exchange.events)));
+  }
+  return results;
 }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import type { Administration } from '../../../src/core/administration.ts';
 import type { Authenticator } from '../../../src/core/authenticate.ts';
 import { type Caller, createGateway } from '../../../src/core/gateway.ts';
 import type { ChatProvider } from '../../../src/core/ports.ts';
@@ -27,6 +28,8 @@ function setUp() {
   let ids = 0;
   const gateway = createGateway({
     authenticator: { authenticate: async () => PRINCIPAL } as Partial<Authenticator> as Authenticator,
+    administration: {} as Administration,
+    limiter: { peek: async () => ({ mode: 'exact', requests: { limit: 60, remaining: 3, resetMs: 100 } }) },
     provider: provider as ChatProvider,
     handler: pipeline.handler,
     clock: pipeline.clock,
@@ -93,6 +96,11 @@ describe('an exchange', () => {
     shutdown.abort(new GatewayError('shutting_down', 'The gateway is restarting.'));
     expect(await next).toMatchObject({ code: 'shutting_down' });
   });
+});
+
+test('the limits as they stand are those of the store', async () => {
+  const { gateway } = setUp();
+  expect(await gateway.limits(PRINCIPAL)).toMatchObject({ requests: { remaining: 3 } });
 });
 
 describe('the catalogue', () => {

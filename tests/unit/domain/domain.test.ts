@@ -151,7 +151,7 @@ describe('errors', () => {
     }
   });
 
-  test('of other kinds are masked, with their text kept for the log', () => {
+  test('of other kinds are masked, with their name and place kept for the log', () => {
     expect(toGatewayError(new TypeError('inner'))).toMatchObject({
       code: 'internal',
       detail: 'TypeError: inner',

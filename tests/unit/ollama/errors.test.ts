@@ -165,8 +165,14 @@ describe('connections', () => {
   });
 
   test('what is not HTTP cannot be read', () => {
-    expect(decodeSocketError(socket('HPE_INVALID_CONSTANT'), false, 'ollama-1').code).toBe(
-      'upstream_incomplete',
-    );
+    const stumbled = Object.assign(new Error('Expected HTTP/'), {
+      name: 'HTTPParserError',
+      data: 'an answer',
+    });
+    for (const error of [stumbled, socket('HPE_INVALID_CONSTANT')]) {
+      const failure = decodeSocketError(error, false, 'ollama-1');
+      expect(failure.code).toBe('upstream_incomplete');
+      expect(failure.cause).toBeUndefined();
+    }
   });
 });

@@ -75,6 +75,10 @@ describe('authentication', () => {
     expect(head).toMatch(/^HTTP\/1\.1 401 /);
   });
 
+  test.each(['/V1/models', '/v1/models/'])('and a key opens no other spelling: %s', async (path) => {
+    expect((await server.fetch(path)).status).toBe(404);
+  });
+
   test('only the Authorization header carries a key', async () => {
     const response = await fetch(
       `${server.url}/v1/models?api_key=${FAKE_KEY}&authorization=Bearer%20${FAKE_KEY}`,
@@ -107,13 +111,23 @@ describe('bodies', () => {
   const send = (body: string | Uint8Array<ArrayBuffer>, type = 'application/json') =>
     server.fetch('/v1/chat/completions', { method: 'POST', body, headers: { 'content-type': type } });
 
+  /** A request that would be in order, but for these bytes in a message. */
+  const withContent = (bytes: Uint8Array) => {
+    const [before = '', after = ''] = JSON.stringify(CHAT).split('hello');
+    return Uint8Array.from(Buffer.concat([Buffer.from(before), bytes, Buffer.from(after)]));
+  };
+  /** A request that would be in order, but for this JSON in a field that nobody reads. */
+  const withExtra = (json: string) => `${JSON.stringify(CHAT).slice(0, -1)},"extra":${json}}`;
+
   test.each([
     ['malformed JSON', '{"model": canary', 400],
     ['nothing', '', 400],
     ['an array', '[]', 400],
     ['text', '"canary"', 400],
-    ['bad UTF-8', new Uint8Array([...Buffer.from('{"model":"'), 0xff, ...Buffer.from('"}')]), 400],
-    ['100,000 levels', `{"model":${'['.repeat(100_000)}${']'.repeat(100_000)}}`, 400],
+    ['bad UTF-8', withContent(Uint8Array.of(0xff)), 400],
+    ['half a character', withContent(Uint8Array.of(0xe2, 0x82)), 400],
+    ['100,000 levels', withExtra(`${'['.repeat(100_000)}${']'.repeat(100_000)}`), 400],
+    ['101 levels', withExtra(`${'{"a":'.repeat(99)}[]${'}'.repeat(99)}`), 400],
     ['a number beyond all bounds', '{"model":"m","messages":[{"role":"user","content":"x"}],"n":1e309}', 400],
   ])('%s is refused in the shape of the API, without quoting it', async (_name, body, status) => {
     const response = await send(body);
@@ -121,6 +135,10 @@ describe('bodies', () => {
     const error = await errorOf(response);
     expect(error.type).toBe('invalid_request_error');
     expect(error.message).not.toContain('canary');
+  });
+
+  test('100 levels are enough for anybody', async () => {
+    expect((await send(withExtra(`${'{"a":'.repeat(98)}[]${'}'.repeat(98)}`))).status).toBe(200);
   });
 
   test.each(['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])(

@@ -105,6 +105,17 @@ describe('a chat request', () => {
       { tools: [TOOL], tool_choice: { type: 'function', function: { name: 'f' } } },
       { toolChoice: { type: 'tool', name: 'f' } },
     ],
+    [
+      'allowed tools',
+      {
+        tools: [TOOL, { type: 'function', function: { name: 'g' } }],
+        tool_choice: {
+          type: 'allowed_tools',
+          allowed_tools: { mode: 'required', tools: [{ type: 'function', function: { name: 'g' } }] },
+        },
+      },
+      { tools: [{ name: 'g' }], toolChoice: { type: 'required' } },
+    ],
     ['parallel_tool_calls', { parallel_tool_calls: false }, { parallelToolCalls: false }],
     [
       'harmless ones',
@@ -127,7 +138,25 @@ describe('a chat request', () => {
     expect(chat(over).request).toMatchObject(expected);
   });
 
+  test('knows no field that would lead elsewhere', () => {
+    const address = 'http://169.254.169.254/';
+    const fields = {
+      api_base: address,
+      base_url: address,
+      endpoint: address,
+      proxy: address,
+      options: { x: 1 },
+    };
+    expect(chat(fields)).toEqual(chat({}));
+  });
+
   const refused: [string, object, string, string][] = [
+    [
+      'a choice of another kind',
+      { tools: [TOOL], tool_choice: { type: 'custom', custom: { name: 'x' } } },
+      'tool_choice.type',
+      'invalid_value',
+    ],
     ['no model', { model: undefined }, 'model', 'missing_required_parameter'],
     ['model null', { model: null }, 'model', 'invalid_type'],
     ['no messages', { messages: undefined }, 'messages', 'missing_required_parameter'],

@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { ChatEvent } from '../../../src/domain/event.ts';
 import { createCompletionEncoder } from '../../../src/rest/openai/completion.ts';
 import { chatCompletionChunk, completion } from '../../../src/rest/openai/response-schema.ts';
-import { createChatEncoder } from '../../../src/rest/openai/stream.ts';
+import { ChatEncoder } from '../../../src/rest/openai/stream.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
 import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 
@@ -13,7 +13,7 @@ function encodeChat(
   events: readonly ChatEvent[],
   over: { choices?: number; includeUsage?: boolean } = {},
 ): string {
-  const encoder = createChatEncoder({ ...STAMP, choices: 1, includeUsage: false, ...over });
+  const encoder = new ChatEncoder({ ...STAMP, choices: 1, includeUsage: false, ...over });
   return encoder.encode(events) + encoder.end();
 }
 

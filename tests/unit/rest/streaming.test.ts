@@ -24,9 +24,13 @@ async function withServer(options: Options, act: (server: RestServer) => Promise
   }
 }
 
-/** Resolves when the condition holds, looking again after each turn of the event loop. */
+/** Resolves when the condition holds, looking again after each turn of the event loop; gives up before Jest does. */
 async function until(holds: () => boolean): Promise<void> {
-  while (!holds()) await new Promise((resolve) => setImmediate(resolve));
+  const giveUp = Date.now() + 20_000;
+  while (!holds()) {
+    if (Date.now() > giveUp) throw new Error(`never came true: ${holds}`);
+    await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 /** A promise that rejects when the signal aborts: a backend that says nothing more. */
@@ -225,6 +229,26 @@ describe('a client that leaves', () => {
       await until(() => server.gateway.running() === 0);
       expect(server.gateway.callers.map((caller) => caller.signal.aborted)).toEqual([false, false]);
     }));
+
+  test.each([CHAT, STREAM])('harms nobody where its answer comes all the same', (body) =>
+    withServer({}, async (server) => {
+      const { promise: answering, resolve: answer } = Promise.withResolvers<void>();
+      server.gateway.script = async function* () {
+        yield [{ type: 'queued', position: 0 }];
+        await answering;
+        yield [started(), content('too late'), finished()];
+      };
+      const socket = await openRawSocket(server.port);
+      socket.send(post(body));
+      await until(() => server.gateway.running() === 1);
+      socket.destroy();
+      await until(() => server.gateway.callers.at(-1)?.signal.aborted === true);
+      answer();
+      await until(() => server.gateway.running() === 0);
+      expect((await fetch(`${server.url}/health`)).status).toBe(200);
+      expect(server.logs).toEqual([]);
+    }),
+  );
 
   test('ends every prompt of a completion, and those not begun never begin', () =>
     withServer({}, async (server) => {

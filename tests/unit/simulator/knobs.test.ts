@@ -308,6 +308,14 @@ describe('connections that end badly', () => {
     endless.leave();
     await simulator.until((stats) => stats.inFlight === 0);
   });
+
+  test('an answer without end that is wanted whole never comes', async () => {
+    simulator.script({ tokens: 3, neverEnding: true });
+    const endless = send(simulator, '/api/chat', chat('Hello', { stream: false }));
+    await simulator.until((stats) => stats.inFlight === 1);
+    endless.leave();
+    await simulator.until((stats) => stats.inFlight === 0);
+  });
 });
 
 describe('bytes that come oddly', () => {

@@ -118,9 +118,21 @@ describe('a client that leaves', () => {
     await simulator.until((stats) => stats.aborted === 3);
   });
 
+  test('is waited for while it does not read, so that nothing piles up', async () => {
+    await start();
+    // More than the system buffers on the way; a server that does not wait is through with it before the headers arrive.
+    simulator.script({ tokens: Array.from({ length: 2000 }, () => 'x'.repeat(10_000)) });
+    const slow = send(simulator, '/api/chat', chat());
+    const response = await slow.response;
+    response.on('error', () => undefined);
+    expect(simulator.stats().inFlight).toBe(1);
+    slow.leave();
+    await inFlight(0);
+  });
+
   test('frees it when it stops reading and goes', async () => {
     await start();
-    const deaf = send(simulator, '/api/chat', chat('[[sim:{"hugeLineBytes":50000000}]]'));
+    const deaf = send(simulator, '/api/chat', chat('[[sim:{"hugeLineBytes":20000000}]]'));
     const response = await deaf.response;
     response.on('error', () => undefined);
     response.pause();
@@ -197,6 +209,7 @@ describe('loading', () => {
       await inFlight(1);
       const second = ask(simulator, '/api/chat', chat('[[sim:{"loadMs":40}]]', more));
       await queued(1);
+      expect(simulator.stats()).toMatchObject({ inFlight: 1, queued: 1, loading: 0 });
       first.leave();
       expect(linesOf(await second).at(-1)?.['load_duration']).toBeGreaterThan(30_000_000);
     },
@@ -237,6 +250,7 @@ describe('loading', () => {
     await inFlight(1);
     const second = ask(simulator, '/api/chat', chat('', { model: 'mistral:7b' }));
     await queued(1);
+    expect(simulator.stats()).toMatchObject({ inFlight: 1, queued: 1, loading: 0 });
     first.leave();
     expect((await second).status).toBe(200);
     expect(await loadedNames()).toEqual(['mistral:7b']);
