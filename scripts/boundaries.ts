@@ -66,10 +66,11 @@ function checkComputed({ packages }: Boundary): string | undefined {
 function checkRelative(path: string, specifier: string, { imports }: Boundary): string | undefined {
   const target = posix.join(posix.dirname(path), specifier);
   const from = entryOf(path);
-  const to = entryOf(target);
+  const isOutside = target.startsWith('../');
+  const to = isOutside ? `../${entryOf(target.slice(3))}` : entryOf(target);
   if (from === to || imports === '*') return undefined;
-  if (to === '..') return `${from} may not import what is outside src (${specifier})`;
   const allowed = imports[to];
+  if (isOutside && !allowed) return `${from} may not import what is outside src (${specifier})`;
   const rest = posix.relative(to, target);
   if (allowed === '*' || allowed?.includes(rest)) return undefined;
   if (allowed) return `${from} may import of ${to} only ${allowed.join(', ')}, not ${rest}`;

@@ -6,13 +6,17 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createOpenApiDocument } from '../src/rest/openapi.ts';
+import { describeVariables } from '../src/variables.ts';
 
 /** A file that is kept in the repository, and that this script alone writes. */
 export interface GeneratedFile {
   /** From the root of the project. */
   readonly path: string;
-  /** Gives the same text for the same sources. */
-  produce(): string;
+  /**
+   * Gives the same text for the same sources.
+   * @param previous the file as it is; empty where there is none.
+   */
+  produce(previous: string): string;
 }
 
 const ROOT = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -22,12 +26,16 @@ const FILES: readonly GeneratedFile[] = [
     path: 'docs/openapi.json',
     produce: () => `${JSON.stringify(createOpenApiDocument(readVersion()), null, 2)}\n`,
   },
+  { path: 'README.md', produce: (readme) => replaceSection(readme, 'variables', listVariables()) },
 ];
 
 /** @returns the paths of the files whose text is not what it would be now. */
 export function findOutdated(root: string, files: readonly GeneratedFile[]): readonly string[] {
   return files
-    .filter(({ path, produce }) => readIfThere(join(root, path)) !== produce())
+    .filter(({ path, produce }) => {
+      const previous = readIfThere(join(root, path));
+      return previous !== produce(previous ?? '');
+    })
     .map(({ path }) => path);
 }
 
@@ -37,9 +45,25 @@ export function writeOutdated(root: string, files: readonly GeneratedFile[]): re
   for (const { path, produce } of files) {
     if (!outdated.includes(path)) continue;
     mkdirSync(dirname(join(root, path)), { recursive: true });
-    writeFileSync(join(root, path), produce());
+    writeFileSync(join(root, path), produce(readIfThere(join(root, path)) ?? ''));
   }
   return outdated;
+}
+
+/** Puts `text` between the comments `<!-- name -->` and `<!-- /name -->`. */
+function replaceSection(document: string, name: string, text: string): string {
+  const [start, end] = [`<!-- ${name} -->`, `<!-- /${name} -->`];
+  const from = document.indexOf(start) + start.length;
+  const to = document.indexOf(end, from);
+  if (from < start.length || to < 0) throw new Error(`there is no section between ${start} and ${end}`);
+  return `${document.slice(0, from)}\n\n${text}\n\n${document.slice(to)}`;
+}
+
+function listVariables(): string {
+  const rows = describeVariables().map(
+    ({ name, default: value, meaning }) => `| \`${name}\` | ${value} | ${meaning} |`,
+  );
+  return ['| variable | default | meaning |', '| --- | --- | --- |', ...rows].join('\n');
 }
 
 function readIfThere(path: string): string | undefined {

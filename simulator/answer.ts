@@ -32,10 +32,10 @@ const ECHO_LENGTH = 200;
 const CALL_TOKENS = 20;
 const DEFAULT_THINKING = 'The simulator thinks nothing, and says so step by step.';
 
-const FILLER: readonly string[] =
-  ' the river runs past a small town where every house has two doors and one of them is always open so that the wind may come and go as it likes'
-    .split(/(?= )/)
-    .map(String);
+const FILLER =
+  ' the river runs past a small town where every house has two doors and one of them is always open so that the wind may come and go as it likes'.split(
+    /(?= )/,
+  );
 
 /** Words with the space before them, and every other character by itself. */
 const TOKEN = /\s?[\p{L}\p{M}\p{N}'’]{1,16}|\s?[^\s]|\s/gu;

@@ -101,6 +101,7 @@ async function handle(app: Application, exchange: Exchange): Promise<void> {
   }
   if (write !== undefined && method === 'POST') return write(app, exchange);
   if (inference !== undefined && method === 'POST') return infer(app, exchange, path, inference);
+  remember(app, request, path, undefined);
   const known = read ?? write ?? inference;
   if (known === undefined) return exchange.send(404, 'text/plain', '404 page not found');
   return exchange.send(405, 'text/plain', '405 method not allowed');

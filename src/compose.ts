@@ -90,6 +90,7 @@ export async function compose(config: Config): Promise<App> {
       telemetry,
       metrics: telemetry.metrics,
       clock,
+      stallMs: config.clientStallMs,
     }),
     onGraceOver: () =>
       shutdown.abort(new GatewayError('shutting_down', 'The gateway is restarting. Try again.')),

@@ -33,6 +33,8 @@ export interface Config {
   /** A Go duration. Absent: the backends' own default. */
   readonly keepAlive?: string;
   readonly timeouts: Timeouts;
+  /** How long a client may leave a stream unread. */
+  readonly clientStallMs: number;
 }
 
 /** How long a backend may take. */
@@ -99,6 +101,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     seedDemoKeys: read(VARIABLES.seedDemoKeys) ?? (!production && !isGiven(VARIABLES.databaseUrl)),
     replicas: read(VARIABLES.replicas),
     replicaId: read(VARIABLES.replicaId) ?? defaultReplicaId(),
+    clientStallMs: read(VARIABLES.clientStallMs),
     shutdownGraceMs: read(VARIABLES.shutdownGraceMs),
     maxBodyBytes: read(VARIABLES.maxBodyBytes),
     numCtx: read(VARIABLES.numCtx),

@@ -18,9 +18,12 @@ export async function findUpstream(config: Config): Promise<Upstream> {
   if (config.ollamaUrlsGiven || config.production) return real;
   for (const url of config.ollamaUrls) if (await answers(url)) return real;
   const { startSimulator } = await import('../simulator/server.ts');
-  const simulator = await startSimulator({ port: 0 });
+  const simulator = await startSimulator(LIKE_A_SMALL_MODEL);
   return { urls: [simulator.url], simulated: true, close: () => simulator.close() };
 }
+
+/** Slow enough to see a model load and tokens stream, quick enough not to bore. */
+const LIKE_A_SMALL_MODEL = { loadMs: 1000, paceMs: 20, parallel: 4 };
 
 async function answers(url: string): Promise<boolean> {
   try {

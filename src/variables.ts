@@ -153,6 +153,12 @@ export const VARIABLES = {
     fallback: 1_800_000,
     ...integer(1, MAX_TIMER_MS),
   }),
+  clientStallMs: variable<number>({
+    name: 'CLIENT_STALL_MS',
+    meaning: 'How long a client may leave a stream unread before it is cut',
+    fallback: 30_000,
+    ...integer(1, MAX_TIMER_MS),
+  }),
   shutdownGraceMs: variable<number>({
     name: 'SHUTDOWN_GRACE_MS',
     meaning: 'How long running requests may go on after SIGTERM',

@@ -1,31 +1,43 @@
 import { GatewayError } from '../domain/error.ts';
+import { coversModels } from '../domain/model.ts';
 import { type ApiKey, type Principal, SCOPES } from '../domain/principal.ts';
 import type { UsageRecord } from '../domain/record.ts';
 import type { KeyDraft, KeyEdit } from './key-rules.ts';
 import type { IssuedKey, Keys } from './keys.ts';
-import type { LedgerReader, RecordQuery, UsageBucket, UsageQuery } from './ports.ts';
+import type { LedgerReader, RecordFilter, RecordQuery, UsageBucket, UsageQuery } from './ports.ts';
 import { requireScope } from './steps/authorize.ts';
+import { checkRecordQuery, checkUsageQuery } from './usage-rules.ts';
 
 /**
- * What the holder of a key may see and do about keys and usage. Every method first looks at the caller's scopes; what
- * lies outside the caller's reach is answered as if it did not exist.
+ * What the holder of a key may see and do about keys and usage. Every method first looks at the caller's scopes and
+ * rejects with GatewayError `not_permitted` where one is missing. What a caller's scopes leave out of sight is answered
+ * as if it did not exist.
  */
 export interface Administration {
-  /** Needs `keys:read`; without it a caller sees its own key and nothing else. @throws GatewayError `not_found`. */
+  /** Needs `keys:read`, except for the caller's own key. @throws GatewayError `not_found`. */
   getKey(principal: Principal, keyId: string): Promise<ApiKey>;
   /** Newest first. Needs `keys:read`. */
   listKeys(principal: Principal, page?: Parameters<Keys['list']>[0]): Promise<readonly ApiKey[]>;
   /**
-   * Needs `keys:write`, as the next three. Nobody hands out, or takes over by a new secret, scopes beyond their own.
+   * Needs `keys:write`, as the next three. Nobody hands out, or takes over by a new secret, scopes or models beyond
+   * their own. Limits and expiry are the administrator's to set, whatever their own.
    * @throws GatewayError `not_permitted`.
    */
   createKey(principal: Principal, draft: KeyDraft): Promise<IssuedKey>;
   updateKey(principal: Principal, keyId: string, edit: KeyEdit): Promise<ApiKey>;
   rotateKey(principal: Principal, keyId: string, options?: Parameters<Keys['rotate']>[1]): Promise<IssuedKey>;
+  /** Any key, stronger ones included: a leak has to be stopped by whoever sees it first. */
   revokeKey(principal: Principal, keyId: string): Promise<ApiKey>;
-  /** Needs `usage:read`, and sees the caller's own key; with `keys:read` as well, every key. */
+  /**
+   * Needs `usage:read`, and sees the caller's own key; with `keys:read` as well, every key.
+   * @param query at most 366 days and 200 keys.
+   * @throws GatewayError `invalid_request`, naming the field; also where the answer would be too large.
+   */
   usage(principal: Principal, query: UsageQuery): Promise<readonly UsageBucket[]>;
-  /** As `usage`. */
+  /**
+   * As `usage`.
+   * @param query any time from 1970 on; `limit` is 1 to 500.
+   */
   records(principal: Principal, query: RecordQuery): Promise<readonly UsageRecord[]>;
   /** As `usage`. @throws GatewayError `not_found`, also for another key's record. */
   record(principal: Principal, id: string): Promise<UsageRecord>;
@@ -34,12 +46,8 @@ export interface Administration {
 export function createAdministration(keys: Keys, ledger: LedgerReader): Administration {
   const seesAll = (principal: Principal) => principal.scopes.includes('keys:read');
 
-  /** The keys of a query that the caller may look at: an empty list matches nothing. */
-  const within = <Query extends { readonly keyIds?: readonly string[] }>(
-    principal: Principal,
-    query: Query,
-  ): Query => {
-    requireScope(principal, 'usage:read');
+  /** A query narrowed to the keys that the caller may look at: an empty list matches nothing. */
+  const within = <Query extends RecordFilter>(principal: Principal, query: Query): Query => {
     if (seesAll(principal)) return query;
     const asked = query.keyIds ?? [principal.keyId];
     return { ...query, keyIds: asked.filter((keyId) => keyId === principal.keyId) };
@@ -56,26 +64,36 @@ export function createAdministration(keys: Keys, ledger: LedgerReader): Administ
     },
     async createKey(principal, draft) {
       requireScope(principal, 'keys:write');
-      requireScopes(principal, draft.scopes);
+      requireReach(principal, draft.scopes, draft.models ?? []);
       return await keys.create(draft);
     },
     async updateKey(principal, keyId, edit) {
       requireScope(principal, 'keys:write');
-      requireScopes(principal, edit.scopes ?? []);
-      requireScopes(principal, (await keys.get(keyId)).scopes);
+      const key = await keys.get(keyId);
+      requireReach(principal, key.scopes, key.models);
+      requireReach(principal, edit.scopes ?? [], edit.models ?? key.models);
       return await keys.update(keyId, edit);
     },
     async rotateKey(principal, keyId, options) {
       requireScope(principal, 'keys:write');
-      requireScopes(principal, (await keys.get(keyId)).scopes);
+      const key = await keys.get(keyId);
+      requireReach(principal, key.scopes, key.models);
       return await keys.rotate(keyId, options);
     },
     async revokeKey(principal, keyId) {
       requireScope(principal, 'keys:write');
       return await keys.revoke(keyId);
     },
-    usage: async (principal, query) => ledger.buckets(within(principal, query)),
-    records: async (principal, query) => ledger.records(within(principal, query)),
+    async usage(principal, query) {
+      requireScope(principal, 'usage:read');
+      checkUsageQuery(query);
+      return await ledger.buckets(within(principal, query));
+    },
+    async records(principal, query) {
+      requireScope(principal, 'usage:read');
+      checkRecordQuery(query);
+      return await ledger.records(within(principal, query));
+    },
     async record(principal, id) {
       requireScope(principal, 'usage:read');
       const record = await ledger.record(id);
@@ -85,7 +103,11 @@ export function createAdministration(keys: Keys, ledger: LedgerReader): Administ
   };
 }
 
-/** Those of the scopes that exist; the others are refused as invalid, by whoever reads them. */
-function requireScopes(principal: Principal, scopes: readonly string[]): void {
+/** What does not exist among the scopes and models is refused as invalid, by whoever reads it. */
+function requireReach(principal: Principal, scopes: readonly string[], models: readonly string[]): void {
   for (const scope of SCOPES) if (scopes.includes(scope)) requireScope(principal, scope);
+  if (coversModels(principal.models, models)) return;
+  throw new GatewayError('not_permitted', 'This API key may not use all of the models that it would give.', {
+    param: 'models',
+  });
 }

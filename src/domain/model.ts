@@ -60,6 +60,19 @@ export function isModelAllowed(globs: readonly string[], model: string): boolean
   );
 }
 
+/**
+ * Whether one list of globs allows every model that another allows. A glob lies within another where that matches its
+ * text: whatever its own `*` stands for is then part of what the other's `*` stands for.
+ */
+export function coversModels(globs: readonly string[], others: readonly string[]): boolean {
+  if (globs.length === 0) return true;
+  const covers = (other: string) =>
+    other.includes('*')
+      ? globs.some((glob) => matchesGlob(glob.toLowerCase(), other.toLowerCase()))
+      : isModelAllowed(globs, other);
+  return others.length > 0 && others.every(covers);
+}
+
 /** Linear-time glob: greedy with one point of return, so no pattern can make it slow. */
 function matchesGlob(glob: string, text: string): boolean {
   let g = 0;

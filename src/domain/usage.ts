@@ -14,7 +14,7 @@ export interface Usage {
 
 /** Where the time of one request went, in milliseconds. Local models make these worth knowing. */
 export interface Timings {
-  /** From the gateway's call to the backend's first line, minus loading and prompt evaluation. */
+  /** Waiting for a slot of the backend: its total, less loading, reading the prompt and generating. */
   readonly queueMs?: number;
   readonly loadMs?: number;
   readonly promptMs?: number;

@@ -91,7 +91,7 @@ class AccessPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
 SchemaBuilder.registerPlugin('access', AccessPlugin);
 
 /** @returns undefined for what is not a root field. */
-function accessOf(config: PothosOutputFieldConfig<SchemaTypes>): Access | undefined {
+function accessOf<Types extends SchemaTypes>(config: PothosOutputFieldConfig<Types>): Access | undefined {
   if (config.kind !== 'Query' && config.kind !== 'Mutation' && config.kind !== 'Subscription') return undefined;
   const { scope, metered } = config.pothosOptions;
   // The types ask for it; this is for whoever gets around them.
@@ -104,12 +104,14 @@ function guarded<Types extends SchemaTypes>(
   access: Access | undefined,
   onError: (thrown: unknown, context: GraphQLContext) => unknown,
 ): Resolve<Types> {
-  return (parent, args, context: GraphQLContext, info) => {
+  return (parent, args, untyped, info) => {
+    // A plugin knows no more of the context than that it is an object.
+    const context = untyped as GraphQLContext;
     try {
       if (access && access.scope !== 'authenticated' && !access.metered) {
         requireScope(context.principal, access.scope);
       }
-      const result = resolve(parent, args, context, info);
+      const result = resolve(parent, args, untyped, info);
       return result instanceof Promise ? result.catch((thrown) => onError(thrown, context)) : result;
     } catch (thrown) {
       return onError(thrown, context);

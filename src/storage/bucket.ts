@@ -72,11 +72,11 @@ export function refill(used: number, bound: number, elapsedMs: number): number {
   return Math.max(0, Math.min(used, DEEPEST * bound * SCALE) - elapsed * bound);
 }
 
-/** The held tokens given back and the real ones taken: never above full, never deeper than `DEEPEST`. */
+/** The held tokens given back and the real ones taken: never above full. `refill` bounds the debt. */
 export function correct(used: number, bound: number, held: number, real: number): number {
   if (bound === NO_LIMIT) return 0;
   const spent = real === UNKNOWN ? held : real;
-  return Math.max(0, Math.min(used + (spent - held) * SCALE, DEEPEST * bound * SCALE));
+  return Math.max(0, used + (spent - held) * SCALE);
 }
 
 /** Why a claim cannot pass: the limit that keeps it longest. */

@@ -75,8 +75,12 @@ const UNSTORABLE: ReadonlySet<string> = new Set(['22021', '22P05']);
 /** SQLSTATEs that speak of the server: lost connections, refused log-ins, no such database, shutdown and start-up. */
 const SERVER_TROUBLE = /^(08...|28...|3D000|57P..)$/;
 
-/** Whether a failure says that the database is away. A failure without a SQLSTATE never reached it or lost it. */
+/**
+ * Whether a driver's failure says that the database is away. One without a SQLSTATE never reached it or lost it; one
+ * that has been understood already says nothing new.
+ */
 export function isOutage(thrown: unknown): boolean {
+  if (thrown instanceof GatewayError) return false;
   if (thrown instanceof TypeError || thrown instanceof RangeError) return false;
   const sqlState = sqlStateOf(thrown);
   return sqlState === undefined || SERVER_TROUBLE.test(sqlState);

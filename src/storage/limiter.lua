@@ -117,8 +117,7 @@ if operation == 'settle' then
     redis.call('HDEL', held, request)
     remember()
     if bounds.tokens >= 0 and tokens >= 0 then
-      local corrected = tokens_out + (tokens - tonumber(holds or 0)) * SCALE
-      save(requests_out, math.max(0, math.min(corrected, DEEPEST * bounds.tokens * SCALE)))
+      save(requests_out, math.max(0, tokens_out + (tokens - tonumber(holds or 0)) * SCALE))
     end
   end
 elseif operation == 'renew' then

@@ -6,7 +6,10 @@ import { createWatch } from './watch.ts';
 export interface PostgresOptions {
   /** `postgresql://user:password@host:port/database`. */
   readonly url: string;
-  /** Connections of this replica at most. All replicas together must stay below the server's `max_connections`. */
+  /**
+   * Connections of this replica at most, besides one for probes. All replicas together must stay below the server's
+   * `max_connections`.
+   */
   readonly maxConnections?: number;
   /**
    * Runs once, on the first contact with the server, before anything else may use it: migrations. Where it fails for
@@ -30,9 +33,11 @@ const STATEMENT_TIMEOUT_MS = 900;
  * @throws whatever `prepare` threw, unless that was `storage_unavailable`.
  */
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
-  let pool = createPool(options);
+  let pool = createPool(options.url, options.maxConnections ?? 10);
+  // A connection of its own: a pool that is busy must not look like a server that is away.
+  let probes = createPool(options.url, 1);
   let prepared = options.prepare === undefined;
-  let closing: Promise<void> | undefined;
+  let closing: Promise<unknown> | undefined;
 
   const direct: Database = {
     query: (sql, params = []) => send(() => pool.query(sql, params)),
@@ -40,20 +45,20 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
     state: () => (watch.isUp() ? 'up' : 'down'),
     async close() {
       watch.close();
-      closing ??= pool.end();
+      closing ??= Promise.all([pool.end(), probes.end()]);
       await closing;
     },
   };
 
   const watch = createWatch(
     async () => {
-      if (prepared) await direct.query('select 1');
+      if (prepared) await probes.query('select 1', []);
       else await options.prepare?.(direct).catch(refuse);
       prepared = true;
     },
     (up, reason) => {
       // Idle connections to a server that went away may be dead without knowing it: each would cost a probe.
-      if (!up) replacePool();
+      if (!up) replacePools();
       options.onStateChange?.(up ? 'up' : 'down', reason === undefined ? '' : describe(reason));
     },
   );
@@ -69,9 +74,11 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
     throw error;
   }
 
-  function replacePool(): void {
+  function replacePools(): void {
     void pool.end();
-    pool = createPool(options);
+    void probes.end();
+    pool = createPool(options.url, options.maxConnections ?? 10);
+    probes = createPool(options.url, 1);
   }
 
   /** Whatever talks to the server does it through here, so that each failure is understood, and noticed. */
@@ -109,11 +116,11 @@ interface Pool {
   end(): Promise<void>;
 }
 
-function createPool(options: PostgresOptions): Pool {
+function createPool(url: string, maxConnections: number): Pool {
   const pool = new pg.Pool({
-    connectionString: options.url,
+    connectionString: url,
     application_name: 'llm-gateway',
-    max: options.maxConnections ?? 10,
+    max: maxConnections,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
     query_timeout: QUERY_TIMEOUT_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
@@ -132,8 +139,8 @@ function createPool(options: PostgresOptions): Pool {
   pool.on('remove', (client) => clients.delete(client));
 
   return {
-    query: async (sql, params) => (await pool.query(sql, [...params])).rows,
-    connect: () => pool.connect(),
+    query: async (sql, params) => (await pool.query(sql, [...params]).catch(refuseBusy)).rows,
+    connect: () => pool.connect().catch(refuseBusy),
     async end() {
       const ended = [...clients].map((client) => new Promise((resolve) => client.once('end', resolve)));
       // A frozen server never closes its side, and its connections would keep this process alive.
@@ -144,6 +151,12 @@ function createPool(options: PostgresOptions): Pool {
       clearTimeout(timer);
     },
   };
+}
+
+/** The pool's own time-out, as opposed to a connection's: every connection was in use for as long as one may wait. */
+function refuseBusy(error: Error): never {
+  if (error.message !== 'timeout exceeded when trying to connect') throw error;
+  throw storageUnavailable('every connection of the pool is busy', error);
 }
 
 /** How long closing waits for statements under way. */

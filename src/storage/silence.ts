@@ -4,41 +4,39 @@
  */
 export type Ask = <T>(command: () => Promise<T>) => Promise<T>;
 
+/** Silence is counted in slices. One that this process was too busy to listen in counts once, however long it took. */
+const SLICES = 4;
+
 /**
  * Gives up on a connection's commands when nothing at all has been answered for `limitMs` while some were waiting. A
- * limit on each command instead would take a burst on a busy machine for an outage. The timer is one for all commands,
- * and before it is believed, answers that have arrived and were not read yet are: the silence may have been this
- * process's own.
+ * limit on each command instead would take a burst on a busy machine for an outage.
  */
 export function createSilenceGuard(limitMs: number): Ask {
   const waiting = new Set<(reason: Error) => void>();
-  let heardAt = 0;
+  let silentSlices = 0;
   let listening = false;
 
-  const listen = (ms: number) => {
-    // Timers run before the sockets are read, immediates after.
-    setTimeout(() => setImmediate(judge), ms);
+  const listen = () => {
+    listening = true;
+    // Timers run before the sockets are read, immediates after: what has arrived by now is heard before it is judged.
+    setTimeout(() => setImmediate(judge), limitMs / SLICES);
   };
   const judge = () => {
-    listening = waiting.size > 0;
-    if (!listening) return;
-    const silentMs = performance.now() - heardAt;
-    if (silentMs < limitMs) return listen(limitMs - silentMs);
     listening = false;
+    if (waiting.size === 0) return;
+    silentSlices++;
+    if (silentSlices < SLICES) return listen();
     for (const giveUp of waiting) giveUp(new Error(`no answer for ${limitMs} ms`));
     waiting.clear();
   };
 
   return (command) =>
     new Promise((resolve, reject) => {
-      if (waiting.size === 0) heardAt = performance.now();
+      if (waiting.size === 0) silentSlices = 0;
       waiting.add(reject);
-      if (!listening) {
-        listening = true;
-        listen(limitMs);
-      }
+      if (!listening) listen();
       const hear = () => {
-        heardAt = performance.now();
+        silentSlices = 0;
         waiting.delete(reject);
       };
       command().then(

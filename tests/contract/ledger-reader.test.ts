@@ -415,4 +415,58 @@ describe('a ledger of 100,000 requests in PostgreSQL', () => {
     expect(plan).toContain(index);
     expect(plan).not.toContain('Seq Scan');
   });
+
+  test('usage that takes too long to add up is refused as too much, not as an outage', async () => {
+    const locked = Promise.withResolvers<void>();
+    const asked = Promise.withResolvers<void>();
+    const lock = database.transaction(async (transaction) => {
+      await transaction.query('lock table usage_records in access exclusive mode');
+      locked.resolve();
+      await asked.promise;
+    });
+    await locked.promise;
+    const hurried = createLedgerReader({
+      ...database,
+      transaction: (work) => database.transaction(work, { timeoutMs: 100 }),
+    });
+    const refusal = expect(hurried.buckets(day)).rejects.toMatchObject({
+      code: 'invalid_request',
+      param: 'from',
+      message: expect.stringContaining('shorter time'),
+    });
+    await refusal.finally(asked.resolve);
+    await lock;
+    expect(await hurried.buckets(day)).toMatchObject([{ requests: 3456 }]);
+    expect(database.state()).toBe('up');
+  });
+
+  test('at most two sums of usage run at once, so that requests find a connection', async () => {
+    let running = 0;
+    let most = 0;
+    const counted = createLedgerReader({
+      ...database,
+      async transaction(work, options) {
+        running += 1;
+        most = Math.max(most, running);
+        try {
+          return await database.transaction(work, options);
+        } finally {
+          running -= 1;
+        }
+      },
+    });
+    const sums = await Promise.all(Array.from({ length: 8 }, () => counted.buckets(day)));
+    expect(sums.map(([bucket]) => bucket?.requests)).toEqual(Array(8).fill(3456));
+    expect(most).toBe(2);
+  });
+});
+
+test('while the database is away every question says so', async () => {
+  const database = await openPostgres({ url: 'postgresql://nobody@127.0.0.1:1/nowhere' });
+  const reader = createLedgerReader(database);
+  const unavailable = { code: 'storage_unavailable', retryable: true };
+  await expect(reader.record('id')).rejects.toMatchObject(unavailable);
+  await expect(reader.records({ limit: 1 })).rejects.toMatchObject(unavailable);
+  await expect(reader.buckets(january)).rejects.toMatchObject(unavailable);
+  await database.close();
 });

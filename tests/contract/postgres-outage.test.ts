@@ -110,9 +110,23 @@ describe('PostgreSQL in trouble', () => {
       });
       await expect(slow).resolves.toHaveLength(1);
       await expect(single.query('select pg_sleep(30)')).rejects.toMatchObject(AWAY);
+      const tooSlow = single.transaction((transaction) => transaction.query('select pg_sleep(30)'));
+      await expect(tooSlow).rejects.toMatchObject(AWAY);
+      expect(await single.query('select 1 as one')).toEqual([{ one: 1 }]);
     } finally {
       await single.close();
     }
+  });
+
+  test('a pool whose connections are all busy refuses who has waited too long, and is no outage', async () => {
+    const patient = { timeoutMs: 20_000 };
+    const busy = [1, 2, 3, 4].map(() =>
+      database.transaction((transaction) => transaction.query('select pg_sleep(1.5)'), patient),
+    );
+    await expect(ask()).rejects.toMatchObject({ ...AWAY, detail: expect.stringContaining('busy') });
+    await Promise.all(busy);
+    expect(await ask()).toEqual([{ one: 1 }]);
+    expect(states.seen).toEqual([]);
   });
 
   test('a server without a free connection is busy, which ends by itself', async () => {

@@ -264,16 +264,21 @@ describe('connections', () => {
   }
 
   test('are used again after an answer that ended, even where its end came late and nobody waited', async () => {
+    const answering: ServerResponse[] = [];
     const server = await serve((response) => {
+      answering.push(response);
       response.write(line(true));
-      setImmediate(() => response.end());
     });
     await withFleet(server, async (other) => {
       for (let round = 0; round < 3; round++) {
         for await (const batch of other.chat('ollama-1', chatRequest(), never())) {
           if (batch.some((event) => event.type === 'finished')) break;
         }
-        await new Promise<void>((resolve) => setTimeout(resolve, 20));
+        // Time enough for a connection that is given up to be seen as closed, and for the end to arrive.
+        for (let turn = 0; turn < 100; turn++) await nextTurn();
+        expect(answering[round]?.destroyed).toBe(false);
+        answering[round]?.end();
+        for (let turn = 0; turn < 100; turn++) await nextTurn();
       }
       expect(sockets.size).toBe(1);
     });

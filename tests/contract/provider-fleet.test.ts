@@ -121,6 +121,18 @@ describe('health', () => {
     await telemetry.line((line) => telemetry.lines.indexOf(line) > 1 && says('a backend is up')(line));
   });
 
+  test('one look without an answer is not an outage, two in a row are', async () => {
+    const simulator = await simulate();
+    const clock = createTestClock();
+    const { fleet } = createFleet([simulator.url], { clock, pollMs: 2000, probeTimeoutMs: 1000 });
+    await fleet.refresh();
+    simulator.freeze();
+    await clock.advance(3000);
+    expect(health(fleet)).toEqual([true]);
+    await clock.advance(3000);
+    expect(health(fleet)).toEqual([false]);
+  });
+
   test('nothing is asked any more after a close', async () => {
     const { url, asked } = await serve({ '/api/version': { version: '1' } });
     const clock = createTestClock();

@@ -28,6 +28,7 @@ describe('defaults', () => {
       corsOrigins: '*',
       seedDemoKeys: true,
       replicas: 1,
+      clientStallMs: 30_000,
       shutdownGraceMs: 30_000,
       maxBodyBytes: 20_971_520,
       numCtx: new Map(),

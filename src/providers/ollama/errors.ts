@@ -85,7 +85,7 @@ const KNOWN_FAILURES: readonly KnownFailure[] = [
     param: 'top_logprobs',
   },
   {
-    pattern: /^invalid format|failed to parse grammar|^(time: )?(invalid )?json schema/i,
+    pattern: /^invalid format|failed to parse grammar|invalid json schema/i,
     code: 'invalid_request',
     message: 'The model server cannot hold an answer to this format.',
     param: 'response_format',

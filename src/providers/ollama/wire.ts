@@ -78,9 +78,9 @@ const LARGEST_COUNT = 1_000_000_000;
 
 /** A token count, or `undefined` where it is absent or is not one. */
 export function parseCount(value: unknown): number | undefined {
-  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LARGEST_COUNT
-    ? (value as number)
-    : undefined;
+  const isCount =
+    typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= LARGEST_COUNT;
+  return isCount ? value : undefined;
 }
 
 const LONGEST_NANOSECONDS = 7 * 24 * 3600 * 1e9;

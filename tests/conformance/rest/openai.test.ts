@@ -13,7 +13,8 @@ import { describeConformance } from './suite.ts';
 
 describeConformance('the façade over a scripted gateway', async () => {
   const { url, close } = await startRestServer();
-  return { url, key: FAKE_KEY, models: { chat: 'llama3.1:8b', embedding: 'nomic-embed-text:latest' }, close };
+  const models = { chat: 'llama3.1:8b', embedding: 'nomic-embed-text:latest', namespaced: 'acme/bot:1b' };
+  return { url, key: FAKE_KEY, models, weatherQuestion: 'What is the weather in Paris?', close };
 });
 
 describe('failures, as the official SDK sees them', () => {

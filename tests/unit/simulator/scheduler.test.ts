@@ -154,11 +154,11 @@ describe('a client that leaves', () => {
   });
 
   test('stops the load of its model, and the next one gets its own', async () => {
-    await start({ loadMs: 30 });
+    await start({ loadMs: 500 });
     const first = send(simulator, '/api/chat', chat());
     await simulator.until((stats) => stats.loading === 1);
     // Longer than the first load would have taken, so that one which went on would be seen.
-    const second = ask(simulator, '/api/chat', chat('[[sim:{"loadMs":90}]]', { model: 'mistral:7b' }));
+    const second = ask(simulator, '/api/chat', chat('[[sim:{"loadMs":700}]]', { model: 'mistral:7b' }));
     await queued(1);
     first.leave();
     expect((await second).status).toBe(200);
