@@ -103,9 +103,9 @@ export const VARIABLES = {
     fallback: undefined,
     shown: 'unset: none',
     secret: true,
-    // 43 characters of base64url, or more of hexadecimal, hold 256 bits. The documented demo keys say `test`.
-    expected: 'llmgw_ and 43 to 128 random letters, digits, - or _, not one of the published test keys',
-    parse: (text: string) => (/^llmgw_(?!test)[\w-]{43,128}$/.test(text) ? text : undefined),
+    // 43 letters and digits hold 256 bits. The documented demo key says `test`.
+    expected: 'llmgw_ and 43 to 200 random letters and digits, not the published test key',
+    parse: (text: string) => (/^llmgw_(?!test)[A-Za-z0-9]{43,200}$/.test(text) ? text : undefined),
   }),
   seedDemoKeys: variable<boolean | undefined>({
     name: 'SEED_DEMO_KEYS',

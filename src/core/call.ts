@@ -38,6 +38,7 @@ export class CallNotes {
   limits: LimitsState | undefined;
   /** The model's full id, once resolved. */
   model: string | undefined;
+  /** Where it was last sent. */
   backend: string | undefined;
   firstTokenAt: number | undefined;
   finished: Finished | undefined;
@@ -60,13 +61,11 @@ export class CallNotes {
           this.outputs++;
           this.firstTokenAt ??= now;
           break;
-        case 'started':
-          this.backend = event.backend;
-          break;
         case 'finished':
           this.finished = event;
           break;
         case 'queued':
+        case 'started':
         case 'loading':
           break;
       }

@@ -80,12 +80,14 @@ function parseName(name: string): string {
 }
 
 /** Control characters, NUL among them, and broken surrogate pairs have no place in what is stored and shown. */
+export function isCleanText(text: string): boolean {
+  return !/\p{Cc}/u.test(text) && text.isWellFormed();
+}
+
 function checkText(text: string, max: number, param: string): void {
   const length = [...text].length;
   if (length === 0 || length > max) throw invalid(`${param} must have 1 to ${max} characters.`, param);
-  if (/\p{Cc}/u.test(text) || !text.isWellFormed()) {
-    throw invalid(`${param} must not contain control characters.`, param);
-  }
+  if (!isCleanText(text)) throw invalid(`${param} must not contain control characters.`, param);
 }
 
 function parseScopes(scopes: readonly string[]): readonly Scope[] {

@@ -5,13 +5,14 @@ import { type ApiKey, SCOPES } from '../domain/principal.ts';
 import { DEMO_KEYS } from './demo-keys.ts';
 import {
   invalid,
+  isCleanText,
   type KeyDraft,
   type KeyEdit,
   parseKeyDraft,
   parseKeyEdit,
   wholeNumber,
 } from './key-rules.ts';
-import type { Clock, KeyStore, Signals } from './ports.ts';
+import type { Clock, KeyFilter, KeyStore, Signals } from './ports.ts';
 
 /** Management of API keys. Who may manage them is the protocols' question to ask first (`keys:read`, `keys:write`). */
 export interface Keys {
@@ -23,7 +24,7 @@ export interface Keys {
    * Newest first.
    * @param page `limit` is 1 to 200, 50 by default; `after` is the id of the last key of the page before.
    */
-  list(page?: { readonly limit?: number; readonly after?: string }): Promise<readonly ApiKey[]>;
+  list(page?: KeyFilter & { readonly limit?: number; readonly after?: string }): Promise<readonly ApiKey[]>;
   /** @throws GatewayError `invalid_request`, also for a revoked key. */
   update(keyId: string, edit: KeyEdit): Promise<ApiKey>;
   /**
@@ -93,10 +94,12 @@ export function createKeys(deps: KeysDeps): Keys {
   return {
     ...createIssue(deps),
     get,
-    async list({ limit = 50, after } = {}) {
+    async list({ limit = 50, after, ...filter } = {}) {
       wholeNumber(limit, 1, MAX_PAGE, 'limit');
       if (after !== undefined && !isKeyId(after)) throw invalid('after must be the id of a key.', 'after');
-      return store.list({ limit, ...(after !== undefined && { after }) });
+      // No key can have such a name, and not every store can be asked for it.
+      if (filter.name !== undefined && !isCleanText(filter.name)) return [];
+      return store.list({ limit, ...(after !== undefined && { after }), ...filter });
     },
     async update(keyId, edit) {
       const change = parseKeyEdit(edit, clock.now());

@@ -37,8 +37,8 @@ export interface KeyStore {
    */
   findByDigest(digest: string): Promise<ApiKey | undefined>;
   get(keyId: string): Promise<ApiKey | undefined>;
-  /** Newest first. */
-  list(page: { readonly limit: number; readonly after?: string }): Promise<readonly ApiKey[]>;
+  /** Newest first. `after` is the id of the last key of the page before. */
+  list(page: KeyFilter & { readonly limit: number; readonly after?: string }): Promise<readonly ApiKey[]>;
   /** @returns false, and changes nothing, where a key has this secret already. */
   create(key: ApiKey, digest: string): Promise<boolean>;
   /** @returns the key as it is now, or undefined where there is none. */
@@ -53,6 +53,13 @@ export interface KeyStore {
   revoke(keyId: string, at: Date): Promise<ApiKey | undefined>;
   /** Notes when keys were last used. May lag; never moves backwards. */
   touch(lastUsed: ReadonlyMap<string, Date>): Promise<void>;
+}
+
+/** Which keys to list: those that fit everything given. */
+export interface KeyFilter {
+  /** A part of the name, whatever its case. */
+  readonly name?: string;
+  readonly revoked?: boolean;
 }
 
 /** What can change about a key. Absent: stays. Null: is taken away. */

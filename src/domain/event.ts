@@ -83,6 +83,7 @@ export interface FinishReason {
 
 export interface Embedded {
   readonly type: 'embedded';
+  readonly model: string;
   /** One vector per input, in their order. */
   readonly vectors: readonly (readonly number[])[];
 }

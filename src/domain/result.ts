@@ -1,5 +1,5 @@
 import type { ToolCall } from './chat.ts';
-import type { ChatEvent, FinishReason, TokenLogprob } from './event.ts';
+import type { ChatEvent, Embedded, EmbeddingEvent, Finished, FinishReason, TokenLogprob } from './event.ts';
 import type { Timings, Usage } from './usage.ts';
 
 /** A whole answer: what a stream of events amounts to. */
@@ -60,4 +60,24 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
       return { text: text.join(''), reasoning: reasoning.join(''), toolCalls, logprobs, finish };
     }),
   };
+}
+
+export type EmbeddingResult = Pick<Embedded, 'model' | 'vectors'> & Pick<Finished, 'usage' | 'timings'>;
+
+/** As `foldChat`, for embeddings. */
+export async function foldEmbedding(
+  stream: AsyncIterable<readonly EmbeddingEvent[]>,
+): Promise<EmbeddingResult> {
+  let embedded: Embedded | undefined;
+  let finished: Finished | undefined;
+  for await (const batch of stream) {
+    for (const event of batch) {
+      if (event.type === 'embedded') embedded = event;
+      else finished = event;
+    }
+  }
+  if (!embedded || !finished) throw new Error('an embedding stream ended without embedded or finished');
+  const { model, vectors } = embedded;
+  const { usage, timings } = finished;
+  return { model, vectors, usage, timings };
 }

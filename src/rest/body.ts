@@ -1,6 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import express from 'express';
 import { GatewayError } from '../domain/error.ts';
+import { isDeeperThan } from '../http/nesting.ts';
 import type { Handler, RestConfig } from './context.ts';
 
 /** No request of the API nests deeper; a JSON Schema that does is not for a model to fill in. */
@@ -51,20 +52,4 @@ export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Ha
 
 function isJson(req: { readonly headers: { readonly 'content-type'?: string | undefined } }): boolean {
   return /^application\/(?:[\w.-]+\+)?json[ \t]*(?:;|$)/i.test(req.headers['content-type'] ?? '');
-}
-
-/** Iterative, because it stands before everything that recurses. */
-export function isDeeperThan(root: object, limit: number): boolean {
-  let level: object[] = [root];
-  for (let depth = 1; level.length > 0; depth++) {
-    if (depth > limit) return true;
-    const below: object[] = [];
-    for (const node of level) {
-      for (const value of Object.values(node)) {
-        if (typeof value === 'object' && value !== null) below.push(value);
-      }
-    }
-    level = below;
-  }
-  return false;
 }

@@ -1,10 +1,9 @@
-import { randomBytes } from 'node:crypto';
 import type { NextFunction, Request, Response } from 'express';
 import type { Gateway } from '../core/gateway.ts';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { clientClosed } from '../core/stream.ts';
-import { createId } from '../domain/id.ts';
 import type { Principal } from '../domain/principal.ts';
+import { requestIdOf } from '../http/request-id.ts';
 
 /** The use cases that REST offers. */
 export type RestGateway = Pick<
@@ -54,15 +53,10 @@ export type RestRequest = Request<Record<string, string | string[]>, unknown, un
 export type RestResponse = Response<unknown, Locals>;
 export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) => unknown;
 
-/** Printable ASCII without spaces: what can stand in a header and in a log line without harm. */
-const SANE_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
-
 /** Gives each request its id and its signal. First of all, because the signal is of no use after the first await. */
 export function createContext(clock: Clock): Handler {
   return (req, res, next) => {
-    const chosen = req.get('x-client-request-id');
-    res.locals.requestId =
-      chosen !== undefined && SANE_REQUEST_ID.test(chosen) ? chosen : createId('req_', randomBytes);
+    res.locals.requestId = requestIdOf(req);
     res.locals.startedAt = clock.now();
 
     const leaving = new AbortController();

@@ -10,8 +10,13 @@ export function createKeyStore(database: Database): KeyStore {
       return rows[0] && decodeKey(rows[0]);
     },
     get: (keyId) => getKey(database, keyId),
-    async list({ limit, after }) {
-      const rows = await database.query<KeyRow>(SELECT_PAGE, [limit, after ?? null]);
+    async list({ limit, after, name, revoked }) {
+      const rows = await database.query<KeyRow>(SELECT_PAGE, [
+        limit,
+        after ?? null,
+        name ?? null,
+        revoked ?? null,
+      ]);
       return rows.map(decodeKey);
     },
     async create(key, digest) {
@@ -72,7 +77,9 @@ const SELECT_KEY = `
   ) s`;
 
 const SELECT_PAGE = `${SELECT_KEY}
-  where $2::text is null or (k.created_at, k.id) < (select created_at, id from api_keys where id = $2)
+  where ($2::text is null or (k.created_at, k.id) < (select created_at, id from api_keys where id = $2))
+    and ($3::text is null or position(lower($3) in lower(k.name)) > 0)
+    and ($4::boolean is null or (k.revoked_at is not null) = $4)
   order by k.created_at desc, k.id desc limit $1`;
 
 /** One statement, so that a secret that exists already leaves no key behind. */

@@ -82,7 +82,7 @@ function encodeFilter(
   if (to) conditions.push(`started_at < ${param(to.toISOString())}::timestamptz`);
   if (after) {
     const startedAt = `${param(after.startedAt.toISOString())}::timestamptz`;
-    conditions.push(`(started_at, id) <= (${startedAt}, ${param(after.id)})`);
+    conditions.push(`(started_at, id) < (${startedAt}, ${param(after.id)})`);
   }
   return { where: conditions.length > 0 ? `where ${conditions.join(' and ')}` : '', params };
 }

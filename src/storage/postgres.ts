@@ -33,32 +33,34 @@ const STATEMENT_TIMEOUT_MS = 900;
  * @throws whatever `prepare` threw, unless that was `storage_unavailable`.
  */
 export async function openPostgres(options: PostgresOptions): Promise<Database> {
-  let pool = createPool(options.url, options.maxConnections ?? 10);
-  // A connection of its own: a pool that is busy must not look like a server that is away.
-  let probes = createPool(options.url, 1);
+  let pools = createPools(options);
   let prepared = options.prepare === undefined;
-  let closing: Promise<unknown> | undefined;
+  let closing: Promise<void> | undefined;
 
   const direct: Database = {
-    query: (sql, params = []) => send(() => pool.query(sql, params)),
-    transaction: (work, { timeoutMs = QUERY_TIMEOUT_MS } = {}) => inTransaction(pool, send, work, timeoutMs),
+    query: (sql, params = []) => send(() => pools.calls.query(sql, params)),
+    transaction: (work, { timeoutMs = QUERY_TIMEOUT_MS } = {}) =>
+      inTransaction(pools.calls, send, work, timeoutMs),
     state: () => (watch.isUp() ? 'up' : 'down'),
     async close() {
       watch.close();
-      closing ??= Promise.all([pool.end(), probes.end()]);
+      closing ??= pools.end();
       await closing;
     },
   };
 
   const watch = createWatch(
     async () => {
-      if (prepared) await probes.query('select 1', []);
+      if (prepared) await pools.probes.query('select 1', []);
       else await options.prepare?.(direct).catch(refuse);
       prepared = true;
     },
     (up, reason) => {
       // Idle connections to a server that went away may be dead without knowing it: each would cost a probe.
-      if (!up) replacePools();
+      if (!up) {
+        void pools.end();
+        pools = createPools(options);
+      }
       options.onStateChange?.(up ? 'up' : 'down', reason === undefined ? '' : describe(reason));
     },
   );
@@ -72,13 +74,6 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
       options.onStateChange?.('down', describe(error));
     }
     throw error;
-  }
-
-  function replacePools(): void {
-    void pool.end();
-    void probes.end();
-    pool = createPool(options.url, options.maxConnections ?? 10);
-    probes = createPool(options.url, 1);
   }
 
   /** Whatever talks to the server does it through here, so that each failure is understood, and noticed. */
@@ -114,6 +109,16 @@ interface Pool {
   connect(): Promise<pg.PoolClient>;
   /** Lets statements under way end for a while. A server that takes no part in it is left. */
   end(): Promise<void>;
+}
+
+/** Probes have a connection of their own: a pool that is busy must not look like a server that is away. */
+function createPools({ url, maxConnections = 10 }: PostgresOptions) {
+  const calls = createPool(url, maxConnections);
+  const probes = createPool(url, 1);
+  const end = async () => {
+    await Promise.all([calls.end(), probes.end()]);
+  };
+  return { calls, probes, end };
 }
 
 function createPool(url: string, maxConnections: number): Pool {

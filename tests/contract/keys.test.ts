@@ -228,4 +228,20 @@ describe.each(DATABASES)('keys in %s', (_name, open) => {
     expect(times).toEqual(times.toSorted((a, b) => b - a));
     expect(await store.list({ limit: 10, after: 'key_unknown' })).toEqual([]);
   });
+
+  test('keys are listed by a part of their name, whatever its case, and by whether they are revoked', async () => {
+    const { key: live, digest } = sample({ name: 'Filtered 100% Ünder_way' });
+    const { key: ended, digest: endedDigest } = sample({ name: 'filtered, ended' });
+    await store.create(live, digest);
+    await store.create(ended, endedDigest);
+    await store.revoke(ended.keyId, new Date('2026-02-01T00:00:00Z'));
+    const list = async (filter: { readonly name?: string; readonly revoked?: boolean }) =>
+      (await store.list({ limit: 10, ...filter })).map(({ keyId }) => keyId);
+
+    expect(await list({ name: 'FILTERED' })).toEqual([ended.keyId, live.keyId]);
+    expect(await list({ name: 'filtered', revoked: true })).toEqual([ended.keyId]);
+    expect(await list({ name: 'filtered', revoked: false })).toEqual([live.keyId]);
+    expect(await list({ name: '100% ÜNDER_' })).toEqual([live.keyId]);
+    expect(await list({ name: 'filtered%' })).toEqual([]);
+  });
 });

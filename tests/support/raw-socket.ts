@@ -11,6 +11,12 @@ export interface RawSocket {
   /** Resolves with everything received when the server has closed the connection, in order or not. */
   closed(): Promise<string>;
   destroy(): void;
+  /** Says that nothing more will be sent, and goes on reading. */
+  end(): void;
+  /** Closes with a TCP reset, as a client does that dies. */
+  reset(): void;
+  /** Takes no more of what comes, and leaves the connection open. */
+  stopReading(): void;
 }
 
 export async function openRawSocket(port: number): Promise<RawSocket> {
@@ -46,6 +52,9 @@ export async function openRawSocket(port: number): Promise<RawSocket> {
         if (ended) resolve(text);
       }),
     destroy: () => void socket.destroy(),
+    end: () => void socket.end(),
+    reset: () => void socket.resetAndDestroy(),
+    stopReading: () => void socket.pause(),
   };
 }
 

@@ -1,6 +1,6 @@
 import { assertCapable } from '../../domain/capability.ts';
 import { GatewayError } from '../../domain/error.ts';
-import { canonicalModelName, type Model } from '../../domain/model.ts';
+import type { Model } from '../../domain/model.ts';
 import { findModel } from '../../domain/routing.ts';
 import type { Step } from '../call.ts';
 import type { ChatProvider } from '../ports.ts';
@@ -39,7 +39,6 @@ export function noBackend(): GatewayError {
 
 /** The same for a model that does not exist and for one that the caller may not know of. */
 export function modelNotFound(name: string): GatewayError {
-  const shown = canonicalModelName(name).slice(0, 128);
-  const message = `The model \`${shown}\` does not exist or you do not have access to it.`;
+  const message = `The model \`${name.slice(0, 128)}\` does not exist or you do not have access to it.`;
   return new GatewayError('model_not_found', message, { param: 'model' });
 }

@@ -28,6 +28,7 @@ export function route(deps: { readonly provider: ChatProvider; readonly telemetr
           yield [loading(request.model)];
         }
         let released = false;
+        call.notes.backend = backend.id;
         try {
           for await (const batch of next(request, { ...call, backendId: backend.id })) {
             released = true;

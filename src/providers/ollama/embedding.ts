@@ -23,7 +23,7 @@ export function decodeEmbedding(answer: unknown, request: EmbeddingRequest): rea
   const promptTokens = parseCount(answer['prompt_eval_count']);
   const loadMs = parseDurationMs(answer['load_duration']);
   return [
-    { type: 'embedded', vectors },
+    { type: 'embedded', model: request.model, vectors },
     {
       type: 'finished',
       reasons: [],

@@ -1,6 +1,4 @@
-import { GatewayError } from '../../domain/error.ts';
-import type { EmbeddingStream } from '../../domain/event.ts';
-import type { Usage } from '../../domain/usage.ts';
+import { foldEmbedding } from '../../domain/result.ts';
 import { sendJson, withLimitHeaders } from '../answer.ts';
 import { type Handler, principalOf } from '../context.ts';
 import { setIgnoredParameters } from '../headers.ts';
@@ -25,22 +23,9 @@ export function createEmbeddings({ gateway, config, clock }: InferenceOptions): 
       streamed: false,
       signal: res.locals.signal,
     });
-    const { vectors, usage } = await withLimitHeaders(res, exchange, () => foldEmbedding(exchange.events));
-    sendJson(res, encodeEmbeddings(request.model, vectors, usage, encoding), clock);
+    const { model, vectors, usage } = await withLimitHeaders(res, exchange, () =>
+      foldEmbedding(exchange.events),
+    );
+    sendJson(res, encodeEmbeddings(model, vectors, usage, encoding), clock);
   };
-}
-
-async function foldEmbedding(
-  stream: EmbeddingStream,
-): Promise<{ vectors: readonly (readonly number[])[]; usage: Usage }> {
-  let vectors: readonly (readonly number[])[] | undefined;
-  let usage: Usage | undefined;
-  for await (const batch of stream) {
-    for (const event of batch) {
-      if (event.type === 'embedded') vectors = event.vectors;
-      else usage = event.usage;
-    }
-  }
-  if (vectors && usage) return { vectors, usage };
-  throw new GatewayError('upstream_incomplete', 'The model stopped before its answer was complete.');
 }

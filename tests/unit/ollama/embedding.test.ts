@@ -16,6 +16,7 @@ describe('embeddings', () => {
     expect(decodeEmbedding(answer, request)).toEqual([
       {
         type: 'embedded',
+        model: 'm',
         vectors: [
           [1, 0],
           [0, 1],
