@@ -4,6 +4,7 @@ import type { UsageRecord } from '../../src/domain/record.ts';
 import type { Database } from '../../src/storage/database.ts';
 import { createLedger } from '../../src/storage/ledger.ts';
 import { createLedgerReader, MAX_BUCKETS } from '../../src/storage/ledger-reader.ts';
+import { migrate } from '../../src/storage/migrate.ts';
 import { openPostgres } from '../../src/storage/postgres.ts';
 import { DATABASES } from '../support/databases.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
@@ -463,7 +464,8 @@ describe('a ledger of 100,000 requests in PostgreSQL', () => {
 });
 
 test('while the database is away every question says so', async () => {
-  const database = await openPostgres({ url: 'postgresql://nobody@127.0.0.1:1/nowhere' });
+  const url = 'postgresql://nobody@127.0.0.1:1/nowhere';
+  const database = await openPostgres({ url, prepare: migrate });
   const reader = createLedgerReader(database);
   const unavailable = { code: 'storage_unavailable', retryable: true };
   await expect(reader.record('id')).rejects.toMatchObject(unavailable);
