@@ -87,7 +87,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   }
 
   const failure = await watch.check();
-  if (failure !== undefined && !isUnavailable(failure)) {
+  if (failure !== undefined && !isUnavailable(toStorageError(failure))) {
     await direct.close();
     throw failure;
   }

@@ -7,8 +7,14 @@ interface Manifest {
   readonly devDependencies: Readonly<Record<string, string>>;
 }
 
+interface LockedPackage {
+  readonly version?: string;
+  readonly resolved?: string;
+  readonly optionalDependencies?: Readonly<Record<string, string>>;
+}
+
 interface Lock {
-  readonly packages: Readonly<Record<string, { readonly version?: string; readonly resolved?: string }>>;
+  readonly packages: Readonly<Record<string, LockedPackage>>;
 }
 
 const readText = (path: string) => readFileSync(new URL(`../../${path}`, import.meta.url), 'utf8');
@@ -43,6 +49,13 @@ describe('dependencies', () => {
       expect([name, version]).toEqual([name, expect.stringMatching(/^\d+\.\d+\.\d+(-[\w.]+)?$/)]);
       expect([name, lock.packages[`node_modules/${name}`]?.version]).toEqual([name, version]);
     }
+  });
+
+  test('the lock file covers every platform, so that it installs on machines other than the one that wrote it', () => {
+    const missing = Object.values(lock.packages)
+      .flatMap(({ optionalDependencies }) => Object.keys(optionalDependencies ?? {}))
+      .filter((name) => versionsOf(name).length === 0);
+    expect(missing).toEqual([]);
   });
 
   test('the lock file names no registry: everybody installs from their own', () => {
