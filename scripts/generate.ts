@@ -5,7 +5,9 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { printSchema } from 'graphql';
 import { createOpenApiDocument } from '../src/rest/openapi.ts';
+import { createSchema } from '../src/schema/index.ts';
 import { describeVariables } from '../src/variables.ts';
 
 /** A file that is kept in the repository, and that this script alone writes. */
@@ -26,6 +28,7 @@ const FILES: readonly GeneratedFile[] = [
     path: 'docs/openapi.json',
     produce: () => `${JSON.stringify(createOpenApiDocument(readVersion()), null, 2)}\n`,
   },
+  { path: 'schema.graphql', produce: () => `${printSchema(createSchema())}\n` },
   { path: 'README.md', produce: (readme) => replaceSection(readme, 'variables', listVariables()) },
 ];
 

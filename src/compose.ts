@@ -1,17 +1,24 @@
 import { randomBytes } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import packageJson from '../package.json' with { type: 'json' };
 import { systemClock as clock } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAdministration } from './core/administration.ts';
 import { createAuthenticator } from './core/authenticate.ts';
 import { createHandler } from './core/chat.ts';
-import { createGateway, type Report } from './core/gateway.ts';
+import { DEMO_KEYS } from './core/demo-keys.ts';
+import { createGateway, type Gateway, type Report } from './core/gateway.ts';
 import { createKeys, type Keys } from './core/keys.ts';
 import type { ChatProvider, DependencyState, Telemetry } from './core/ports.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
 import { createId } from './domain/id.ts';
+import type { Model } from './domain/model.ts';
+import { servedModels } from './domain/routing.ts';
 import { createOllamaFleet } from './providers/ollama/fleet.ts';
 import { createRestApp } from './rest/app.ts';
+import { createSchema } from './schema/index.ts';
+import { createGraphQLServer, type GraphQLServer } from './schema/serving/index.ts';
+import { parseManifest } from './schema/serving/persisted.ts';
 import { createServer } from './server.ts';
 import { createKeyStore } from './storage/keys.ts';
 import { createLedger } from './storage/ledger.ts';
@@ -22,12 +29,15 @@ import { createTelemetry, type GatewayTelemetry } from './telemetry/index.ts';
 import { findUpstream } from './upstream.ts';
 
 const { version } = packageJson;
+const GRAPHQL_PATH = '/graphql';
 
 /** The gateway, put together and ready to listen. */
 export interface App {
   readonly telemetry: GatewayTelemetry;
   /** True where the simulator stands in for Ollama. */
   readonly simulated: boolean;
+  /** The models that some backend has right now. */
+  models(): readonly Model[];
   /** @returns the port, which is news where 0 was configured. */
   listen(): Promise<{ readonly port: number }>;
   /** Lets what is under way end within the grace, then closes everything, in the reverse order of opening. */
@@ -55,7 +65,6 @@ export async function compose(config: Config): Promise<App> {
   const { upstream, provider } = await openFleet(config, telemetry, opened);
 
   const report = (): Report => {
-    const { draining } = server;
     const upstreamUp = provider.backends().some((backend) => backend.healthy);
     const dependencies: DependencyState[] = [
       { name: 'database', state: database.state() },
@@ -63,7 +72,7 @@ export async function compose(config: Config): Promise<App> {
       { name: 'upstream', state: !upstreamUp ? 'down' : upstream.simulated ? 'simulator' : 'up' },
     ];
     // The database and Redis may be away: keys are cached, limits are counted here. Without a model nothing works.
-    return { ready: upstreamUp && !draining, draining, dependencies };
+    return { ready: upstreamUp && !server.draining, draining: server.draining, dependencies };
   };
   const shutdown = new AbortController();
   const { limiter, usage } = shared;
@@ -82,8 +91,11 @@ export async function compose(config: Config): Promise<App> {
 
   const { maxBodyBytes, corsOrigins, debug, replicaId: replica } = config;
   const restConfig = { maxBodyBytes, corsOrigins, debug, version, replica };
+  const graphql = await openGraphQL(config, gateway, telemetry, opened);
   const server = createServer({
-    handlers: [],
+    handlers: [{ path: GRAPHQL_PATH, handler: graphql.handler }],
+    upgrade: graphql.upgrade,
+    onDraining: graphql.drain,
     fallback: createRestApp({
       gateway,
       config: upstream.simulated ? { ...restConfig, upstream: 'simulator' } : restConfig,
@@ -92,8 +104,7 @@ export async function compose(config: Config): Promise<App> {
       clock,
       stallMs: config.clientStallMs,
     }),
-    onGraceOver: () =>
-      shutdown.abort(new GatewayError('shutting_down', 'The gateway is restarting. Try again.')),
+    onGraceOver: () => shutdown.abort(shuttingDown()),
     limits: { maxBodyBytes },
   });
   opened.defer(() => server.close());
@@ -102,12 +113,55 @@ export async function compose(config: Config): Promise<App> {
   return {
     telemetry,
     simulated: upstream.simulated,
+    models: () => [...servedModels(provider.backends()).values()],
     listen: () => server.listen(config.host, config.port),
     async close(graceMs) {
       await server.drain(graceMs);
       await resources.disposeAsync();
     },
   };
+}
+
+function shuttingDown(): GatewayError {
+  return new GatewayError('shutting_down', 'The gateway is restarting. Try again.');
+}
+
+/** The GraphQL API, with the documents that the configuration names. */
+async function openGraphQL(
+  config: Config,
+  gateway: Gateway,
+  telemetry: Telemetry,
+  opened: AsyncDisposableStack,
+): Promise<GraphQLServer> {
+  const { production, corsOrigins, maxBodyBytes, trustedProxies, clientStallMs: stallMs } = config;
+  const { persistedDocuments, persistedOnly: only, seedDemoKeys } = config;
+  const manifest =
+    persistedDocuments === undefined
+      ? undefined
+      : await readFile(persistedDocuments, 'utf8')
+          .then(parseManifest)
+          .catch((cause: Error) => {
+            const message = `The persisted documents in ${persistedDocuments} cannot be read: ${cause.message}.`;
+            throw new GatewayError('internal', message, { cause });
+          });
+  const graphql = createGraphQLServer({
+    gateway,
+    schema: createSchema(),
+    config: {
+      path: GRAPHQL_PATH,
+      production,
+      corsOrigins,
+      maxBodyBytes,
+      trustedProxies,
+      ...(manifest && { persisted: { manifest, only } }),
+      ...(seedDemoKeys && { exampleKey: DEMO_KEYS[0].secret }),
+      limits: { stallMs, socket: { stallMs } },
+    },
+    telemetry,
+    clock,
+  });
+  opened.defer(() => graphql.close());
+  return graphql;
 }
 
 /** Keys and the ledger in the database, limits and signals in Redis: or the embedded kinds of both. */

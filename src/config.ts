@@ -28,6 +28,10 @@ export interface Config {
   readonly replicaId: string;
   readonly shutdownGraceMs: number;
   readonly maxBodyBytes: number;
+  /** An absolute path. */
+  readonly persistedDocuments?: string;
+  readonly persistedOnly: boolean;
+  readonly trustedProxies: number;
   /** Context length in tokens by canonical model name; `*` is every other model. */
   readonly numCtx: ReadonlyMap<string, number>;
   /** A Go duration. Absent: the backends' own default. */
@@ -83,6 +87,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
   const redisUrl = read(VARIABLES.redisUrl);
   const adminKey = read(VARIABLES.adminKey);
   const keepAlive = read(VARIABLES.keepAlive);
+  const persistedDocuments = read(VARIABLES.persistedDocuments);
   const logLevel = read(VARIABLES.logLevel);
   const production = read(VARIABLES.nodeEnv) === 'production';
   const config: Config = {
@@ -104,6 +109,9 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     clientStallMs: read(VARIABLES.clientStallMs),
     shutdownGraceMs: read(VARIABLES.shutdownGraceMs),
     maxBodyBytes: read(VARIABLES.maxBodyBytes),
+    ...(persistedDocuments !== undefined && { persistedDocuments: resolve(persistedDocuments) }),
+    persistedOnly: read(VARIABLES.persistedOnly),
+    trustedProxies: read(VARIABLES.trustedProxies),
     numCtx: read(VARIABLES.numCtx),
     ...(keepAlive !== undefined && { keepAlive }),
     timeouts: Object.freeze({
@@ -114,6 +122,17 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     }),
   };
 
+  problems.push(...findContradictions(config, isGiven));
+  if (problems.length > 0) throw new ConfigError(problems);
+  return Object.freeze(config);
+}
+
+/** What is wrong with values of which each is right. */
+function findContradictions(
+  config: Config,
+  isGiven: (variable: Variable<unknown>) => boolean,
+): readonly string[] {
+  const problems: string[] = [];
   if (config.replicas > 1 && !isGiven(VARIABLES.redisUrl)) {
     problems.push(
       'REPLICAS above 1 needs REDIS_URL: without it every replica grants the whole of each limit.',
@@ -124,8 +143,12 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
       'REPLICAS above 1 needs DATABASE_URL: without it no replica knows the keys made on another.',
     );
   }
-  if (problems.length > 0) throw new ConfigError(problems);
-  return Object.freeze(config);
+  if (config.persistedOnly && !isGiven(VARIABLES.persistedDocuments)) {
+    problems.push(
+      'PERSISTED_ONLY needs PERSISTED_DOCUMENTS: without it no GraphQL document would be accepted.',
+    );
+  }
+  return problems;
 }
 
 function textOf(variable: Variable<unknown>, env: NodeJS.ProcessEnv): string | undefined {

@@ -3,14 +3,16 @@ import { type App, compose } from './compose.ts';
 import { type Config, ConfigError, configFromEnvironment } from './config.ts';
 import { DEMO_KEYS } from './core/demo-keys.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
+import type { Model } from './domain/model.ts';
 
 /** Reads the configuration, composes, listens, and drains on a signal. */
 async function main(): Promise<void> {
   const config = configFromEnvironment();
   const app = await compose(config);
   const stop = createStop(app, config);
-  process.once('SIGTERM', () => stop('SIGTERM', 0));
-  process.once('SIGINT', () => stop('SIGINT', 0));
+  // Heard for as long as it runs: a second one, such as npm's own after Ctrl-C, must not cut the first one's order short.
+  process.on('SIGTERM', () => stop('SIGTERM', 0));
+  process.on('SIGINT', () => stop('SIGINT', 0));
   // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew.
   process.once('unhandledRejection', (error) =>
     stop(toGatewayError(error).detail ?? 'unhandled rejection', 1),
@@ -42,8 +44,17 @@ function greet(config: Config, app: App, port: number): string {
     ...(config.seedDemoKeys && { demoKey: DEMO_KEYS[0].secret }),
     simulated: app.simulated,
     embeddedDatabase: config.databaseUrl === undefined,
-    model: 'llama3.1:8b',
+    model: exampleModel(app.models()),
   });
+}
+
+/** A model that the printed commands can really ask, where there is one. */
+function exampleModel(models: readonly Model[]): string {
+  const usual = 'llama3.1:8b';
+  const chatting = models.filter(
+    ({ capabilities }) => capabilities.length === 0 || capabilities.includes('completion'),
+  );
+  return (chatting.find(({ id }) => id === usual) ?? chatting[0])?.id ?? usual;
 }
 
 main().catch((error: unknown) => {

@@ -171,6 +171,28 @@ export const VARIABLES = {
     fallback: 20 * 1024 * 1024,
     ...integer(1024, 256 * 1024 * 1024),
   }),
+  persistedDocuments: variable<string | undefined>({
+    name: 'PERSISTED_DOCUMENTS',
+    meaning: 'JSON file of GraphQL documents that clients may name by their ids',
+    fallback: undefined,
+    shown: 'unset: none',
+    expected: 'a path',
+    parse: (text: string) => (text.includes('\0') ? undefined : text),
+  }),
+  persistedOnly: variable<boolean>({
+    name: 'PERSISTED_ONLY',
+    meaning: 'Accept no other GraphQL documents than those',
+    fallback: false,
+    expected: 'true or false',
+    parse: parseBoolean,
+  }),
+  trustedProxies: variable<number>({
+    name: 'TRUSTED_PROXIES',
+    meaning:
+      'Reverse proxies in front that can be believed in `X-Forwarded-For` where a WebSocket comes from',
+    fallback: 0,
+    ...integer(0, 10),
+  }),
   logLevel: variable<LogLevel>({
     name: 'LOG_LEVEL',
     meaning: `Least severe log lines to write: ${LOG_LEVELS.map((level) => `\`${level}\``).join(', ')}`,

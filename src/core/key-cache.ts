@@ -47,7 +47,8 @@ export function createKeyCache(deps: {
     generation++;
     unknown.clear();
     const longAgo = clock.now() - FRESH_MS;
-    for (const [digest, cached] of known.entries()) {
+    // A copy, as a cache that is written to while it is walked never ends; oldest first, so that their order stays.
+    for (const [digest, cached] of [...known.entries()].reverse()) {
       if (signal.type === 'lost') {
         known.set(digest, { ...cached, checkedAt: Math.min(cached.checkedAt, longAgo) });
       } else if (cached.key.keyId === signal.keyId) known.delete(digest);

@@ -1,4 +1,10 @@
-/** What the numbers of a request may be, the same in every protocol. Both ends are allowed. */
+/** Both ends are allowed. */
+export interface Bound {
+  readonly min: number;
+  readonly max: number;
+}
+
+/** What the numbers of a request may be, the same in every protocol. */
 export const BOUNDS = {
   temperature: { min: 0, max: 2 },
   topP: { min: 0, max: 1 },
@@ -10,7 +16,7 @@ export const BOUNDS = {
   choices: { min: 1, max: 128 },
   topLogprobs: { min: 0, max: 20 },
   dimensions: { min: 1, max: Number.MAX_SAFE_INTEGER },
-} as const;
+} as const satisfies Readonly<Record<string, Bound>>;
 
 /** How long the lists and names of a request may be. */
 export const MAX_STOPS = 4;

@@ -92,7 +92,8 @@ SchemaBuilder.registerPlugin('access', AccessPlugin);
 
 /** @returns undefined for what is not a root field. */
 function accessOf<Types extends SchemaTypes>(config: PothosOutputFieldConfig<Types>): Access | undefined {
-  if (config.kind !== 'Query' && config.kind !== 'Mutation' && config.kind !== 'Subscription') return undefined;
+  if (config.kind !== 'Query' && config.kind !== 'Mutation' && config.kind !== 'Subscription')
+    return undefined;
   const { scope, metered } = config.pothosOptions;
   // The types ask for it; this is for whoever gets around them.
   if (scope === undefined) throw new Error(`${config.parentType}.${config.name} does not say who may use it`);

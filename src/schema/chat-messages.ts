@@ -55,7 +55,7 @@ function checkPart(role: Role, part: Part, path: string): void {
   const kind = Object.keys(part)[0] ?? '';
   if (allowed.includes(kind)) return;
   const message = `${path} must be ${allowed.join(' or ')} in a message of ${role.toUpperCase()}.`;
-  throw new ArgumentError(`${path}.${kind}`, message);
+  throw new ArgumentError(path, message);
 }
 
 function textParts(content: readonly Part[]): TextPart[] {
@@ -84,7 +84,8 @@ function decodeAssistant(content: readonly Part[], path: string): Message {
 
 function decodeToolCall(call: NonNullable<Part['toolCall']>, path: string) {
   for (const field of ['id', 'name'] as const) {
-    if (call[field] === '') throw new ArgumentError(`${path}.${field}`, `${path}.${field} must not be empty.`);
+    if (call[field] === '')
+      throw new ArgumentError(`${path}.${field}`, `${path}.${field} must not be empty.`);
   }
   // What a model without arguments to give may have said.
   const text = call.arguments.trim() === '' ? '{}' : call.arguments;

@@ -1,4 +1,12 @@
-import { BOUNDS, MAX_MODEL_NAME, MAX_STOPS, MAX_TOOLS, NAME, NAME_RULE } from '../domain/bounds.ts';
+import {
+  BOUNDS,
+  type Bound,
+  MAX_MODEL_NAME,
+  MAX_STOPS,
+  MAX_TOOLS,
+  NAME,
+  NAME_RULE,
+} from '../domain/bounds.ts';
 import type {
   ChatRequest,
   Json,
@@ -47,7 +55,7 @@ export function decodeKeepAlive(seconds: number | null | undefined): { keepAlive
 export function within(
   name: string,
   value: number | null | undefined,
-  { min, max }: { readonly min: number; readonly max: number },
+  { min, max }: Bound,
 ): number | undefined {
   if (value === null || value === undefined) return undefined;
   if (value >= min && value <= max) return value;
@@ -137,11 +145,11 @@ function checkName(name: string, path: string): string {
   throw new ArgumentError(path, `${path} must be ${NAME_RULE}.`);
 }
 
-function checkObject(value: Json, path: string): JsonObject {
+function checkObject(value: Json | undefined, path: string): JsonObject {
   if (isObject(value)) return value;
   throw new ArgumentError(path, `${path} must be a JSON object.`);
 }
 
-function isObject(value: Json): value is JsonObject {
+function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }

@@ -4,80 +4,50 @@ import type { ChatEvent, Content, Numbered, Reasoning } from '../domain/event.ts
 
 type Event = Numbered<ChatEvent>;
 type Delta = Numbered<Content | Reasoning>;
+type Result = IteratorResult<readonly Event[]>;
 
 /**
  * Joins deltas, for clients that would rather get fewer and larger ones. The first delta of each kind and choice goes
  * out at once; later ones wait at most `windowMs` for others of their kind and choice. Whatever is not a delta sends
  * ahead what waits, so that the order stays.
  *
- * A joined delta has the sequence of its last part: sequences still grow, with gaps.
+ * A joined delta has the sequence of its last part: sequences still grow, with gaps. The stream is asked for one batch
+ * at a time.
  */
 export function coalesce(source: Cancellable<Event>, windowMs: number, clock: Clock): Cancellable<Event> {
-  const buffer = createBuffer();
-  /** What may go out as soon as somebody asks. */
-  let ready: Event[] = [];
-  let waiting: PromiseWithResolvers<IteratorResult<readonly Event[]>> | undefined;
+  let waiting: PromiseWithResolvers<Result> | undefined;
   let isPulling = false;
-  let isDue = false;
-  let cancelTimer: (() => void) | undefined;
   /** How the source has ended. */
-  let ending: (() => Promise<IteratorResult<readonly Event[]>>) | undefined;
-
-  const release = (): void => {
-    cancelTimer?.();
-    cancelTimer = undefined;
-    isDue = false;
-    ready.push(...buffer.flush());
-  };
+  let ending: (() => Promise<Result>) | undefined;
 
   /** Gives whoever waits what there is, and otherwise goes on reading. */
   const serve = (): void => {
     if (!waiting) return;
-    if (isDue || ending) release();
-    if (ready.length > 0) {
-      waiting.resolve({ done: false, value: ready });
-      ready = [];
-    } else if (ending) waiting.resolve(ending());
+    if (ending) buffer.release();
+    const batch = buffer.take();
+    if (batch.length > 0) waiting.resolve({ done: false, value: batch });
+    else if (ending) waiting.resolve(ending());
     else {
       pull();
       return;
     }
     waiting = undefined;
   };
-
-  const receive = (batch: readonly Event[]): void => {
-    // It was under way when the stream was left.
-    if (ending) return;
-    for (const event of batch) {
-      if (isDelta(event) && buffer.add(event)) continue;
-      release();
-      ready.push(event);
-    }
-    if (!buffer.isEmpty()) {
-      cancelTimer ??= clock.after(windowMs, () => {
-        isDue = true;
-        serve();
-      });
-    }
-    serve();
-  };
+  const buffer = createBuffer(windowMs, clock, serve);
 
   const pull = (): void => {
     if (isPulling) return;
     isPulling = true;
-    source.next().then(
-      (result) => {
-        isPulling = false;
-        if (!result.done) return receive(result.value);
-        ending = () => Promise.resolve(result);
-        serve();
-      },
-      (thrown: unknown) => {
-        isPulling = false;
-        ending = () => Promise.reject(thrown);
-        serve();
-      },
-    );
+    const arrive = (result: Result | (() => Promise<Result>)): void => {
+      isPulling = false;
+      // What was under way when the stream was left is for nobody.
+      if (ending) return;
+      if (typeof result === 'function') ending = result;
+      else if (result.done) ending = () => Promise.resolve(result);
+      else buffer.add(result.value);
+      serve();
+    };
+    source.next().then(arrive, (thrown: unknown) => arrive(() => Promise.reject(thrown)));
   };
 
   return {
@@ -85,14 +55,14 @@ export function coalesce(source: Cancellable<Event>, windowMs: number, clock: Cl
       return this;
     },
     next() {
-      const asked = Promise.withResolvers<IteratorResult<readonly Event[]>>();
+      const asked = Promise.withResolvers<Result>();
       waiting = asked;
       serve();
       return asked.promise;
     },
     async return() {
-      release();
-      ready = [];
+      buffer.release();
+      buffer.take();
       ending = () => Promise.resolve({ done: true, value: undefined });
       serve();
       await source.return?.();
@@ -101,40 +71,64 @@ export function coalesce(source: Cancellable<Event>, windowMs: number, clock: Cl
   };
 }
 
-function isDelta(event: Event): event is Delta {
-  return event.type === 'content' || event.type === 'reasoning';
-}
-
-/** What waits to be joined. */
-function createBuffer() {
+/** What may go out and, behind it, what waits to be joined. */
+function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
+  let ready: Event[] = [];
   let held: Delta[] = [];
+  let cancelTimer: (() => void) | undefined;
   const seen = new Set<string>();
+
+  const release = (): void => {
+    cancelTimer?.();
+    cancelTimer = undefined;
+    // Each joined delta is as late as its last part.
+    ready.push(...held.sort((a, b) => a.sequence - b.sequence));
+    held = [];
+  };
+
+  const isFirst = ({ type, choice }: Delta): boolean => {
+    const size = seen.size;
+    return seen.add(`${type} ${choice}`).size > size;
+  };
+
+  const hold = (delta: Delta): void => {
+    // Only the latest of its choice grows: text and thoughts that take turns keep their order.
+    const index = held.findLastIndex(({ choice }) => choice === delta.choice);
+    const latest = held[index];
+    if (latest?.type === delta.type) held[index] = join(latest, delta);
+    else held.push(delta);
+  };
+
   return {
-    isEmpty: () => held.length === 0,
-    /** @returns false for the first delta of its kind and choice, which is not to wait. */
-    add(delta: Delta): boolean {
-      const kind = `${delta.type} ${delta.choice}`;
-      if (!seen.has(kind)) {
-        seen.add(kind);
-        return false;
+    add(batch: readonly Event[]): void {
+      for (const event of batch) {
+        if (isDelta(event) && !isFirst(event)) hold(event);
+        else {
+          release();
+          ready.push(event);
+        }
       }
-      // Only with the latest of its choice: text and thoughts that take turns must keep their order.
-      const index = held.findLastIndex(({ choice }) => choice === delta.choice);
-      const latest = held[index];
-      if (latest?.type === delta.type) held[index] = join(latest, delta);
-      else held.push(delta);
-      return true;
+      if (held.length === 0) return;
+      cancelTimer ??= clock.after(windowMs, () => {
+        release();
+        onDue();
+      });
     },
-    flush(): readonly Delta[] {
-      const flushed = held.sort((a, b) => a.sequence - b.sequence);
-      held = [];
-      return flushed;
+    release,
+    take(): readonly Event[] {
+      const taken = ready;
+      ready = [];
+      return taken;
     },
   };
 }
 
+function isDelta(event: Event): event is Delta {
+  return event.type === 'content' || event.type === 'reasoning';
+}
+
 function join(a: Delta, b: Delta): Delta {
-  const text = a.text + b.text;
-  if (a.type !== 'content' || b.type !== 'content' || !b.logprobs) return { ...a, text, sequence: b.sequence };
-  return { ...a, text, sequence: b.sequence, logprobs: [...(a.logprobs ?? []), ...b.logprobs] };
+  const joined = { ...a, text: a.text + b.text, sequence: b.sequence };
+  if (joined.type !== 'content' || b.type !== 'content' || !b.logprobs) return joined;
+  return { ...joined, logprobs: [...(joined.logprobs ?? []), ...b.logprobs] };
 }

@@ -66,8 +66,13 @@ const PageInfoType = builder.objectRef<PageInfo>('PageInfo').implement({
   description: 'Where a page stands among the others.',
   fields: (t) => ({
     hasNextPage: t.exposeBoolean('hasNextPage', { description: 'Whether there is more after this page.' }),
-    hasPreviousPage: t.exposeBoolean('hasPreviousPage', { description: 'Whether this page began after a cursor.' }),
-    startCursor: t.exposeString('startCursor', { nullable: true, description: 'Null where the page is empty.' }),
+    hasPreviousPage: t.exposeBoolean('hasPreviousPage', {
+      description: 'Whether this page began after a cursor.',
+    }),
+    startCursor: t.exposeString('startCursor', {
+      nullable: true,
+      description: 'Null where the page is empty.',
+    }),
     endCursor: t.exposeString('endCursor', {
       nullable: true,
       description: 'What `after` has to be for the next page. Null where the page is empty.',

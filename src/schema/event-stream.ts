@@ -68,7 +68,7 @@ export function createEventStream<E, T>(
     next() {
       if (closed) return Promise.resolve(DONE);
       // Whoever asks again without waiting gets what comes after.
-      if (pulling) return pulling.then(() => stream.next());
+      if (pulling !== undefined) return pulling.then(() => stream.next());
       const event = take();
       if (event) return Promise.resolve(event);
       pulling = pull();
@@ -81,4 +81,15 @@ export function createEventStream<E, T>(
     },
   };
   return stream;
+}
+
+/** A stream that has failed before it began. */
+export function failure(thrown: unknown): Cancellable<never> {
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    next: () => Promise.reject(thrown),
+    return: () => Promise.resolve(DONE),
+  };
 }

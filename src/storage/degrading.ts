@@ -1,7 +1,21 @@
-import type { Limiter } from '../core/ports.ts';
+import { type Clock, LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
 import type { Claim, Limits } from '../domain/limit.ts';
+import { UNKNOWN } from './bucket.ts';
 import type { MemoryLimiter } from './memory.ts';
 import type { Watch } from './watch.ts';
+
+export interface DegradingLimiter extends Limiter {
+  /** To be called when the shared store is back: gives back the slots of requests that ended while it was away. */
+  catchUp(): void;
+}
+
+/** Requests remembered for the shared store at most. Beyond them, its leases have to expire. */
+const MAX_OWED = 10_000;
+
+interface Ended {
+  readonly claim: Claim;
+  readonly at: number;
+}
 
 /**
  * The limiter that never fails. While the shared one is away, this replica alone counts, against its share of every
@@ -17,8 +31,13 @@ export function createDegradingLimiter(options: {
   readonly local: MemoryLimiter;
   readonly watch: Watch;
   readonly replicas: number;
-}): Limiter {
-  const { shared, local, watch, replicas } = options;
+  readonly clock: Clock;
+}): DegradingLimiter {
+  const { shared, local, watch, replicas, clock } = options;
+  /** Running requests that the shared store knows of, or may yet hear of. */
+  const known = new Set<string>();
+  /** Requests that have ended, and that it holds a slot for, or may yet. */
+  const owed = new Map<string, Ended>();
 
   /** @returns undefined where the shared store is away. */
   const ask = async <T>(act: () => Promise<T>): Promise<T | undefined> => {
@@ -31,9 +50,24 @@ export function createDegradingLimiter(options: {
     }
   };
 
+  const owe = (claim: Claim, at = clock.now()) => {
+    if (owed.size < MAX_OWED) owed.set(claim.id, { claim, at });
+  };
+  /** @returns whether the shared store has taken it. */
+  const settleShared = async (claim: Claim, tokens: number): Promise<boolean> =>
+    (await ask(async () => {
+      await shared.settle(claim, tokens);
+      return true;
+    })) ?? false;
+
   return {
     async claim(claim) {
-      return (await ask(() => shared.claim(claim))) ?? local.claim(shareOf(claim, replicas));
+      const sent = watch.isUp();
+      const exact = await ask(() => shared.claim(claim));
+      const decision = exact ?? (await local.claim(shareOf(claim, replicas)));
+      if (sent && decision.admitted) known.add(claim.id);
+      else if (sent && !exact) owe(claim);
+      return decision;
     },
     async renew(claims) {
       const renewed = ask(() => shared.renew(claims));
@@ -42,14 +76,27 @@ export function createDegradingLimiter(options: {
       await renewed;
     },
     async settle(claim, tokens) {
-      const settled = ask(() => shared.settle(claim, tokens));
+      const wasKnown = known.delete(claim.id);
+      const settled = settleShared(claim, tokens);
       if (local.holds(claim)) await local.settle(shareOf(claim, replicas), tokens);
-      await settled;
+      if (!(await settled) && wasKnown) owe(claim);
     },
     async peek(keyId, limits) {
       return (
         (await ask(() => shared.peek(keyId, limits))) ?? local.peek(keyId, shareOfLimits(limits, replicas))
       );
+    },
+    catchUp() {
+      const ended = [...owed.values()];
+      owed.clear();
+      for (const { claim, at } of ended) {
+        // Later than that the lease is over anyway.
+        if (clock.now() - at >= LEASE_TTL_MS) continue;
+        // The slot only: the tokens were counted here, and what the store still holds of them comes back by itself.
+        void settleShared(claim, UNKNOWN).then((settled) => {
+          if (!settled) owe(claim, at);
+        });
+      }
     },
   };
 }

@@ -87,7 +87,11 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   const probe = async () => {
     await ask(() => redis.set(`${prefix}:probe`, 1, 'PX', 60_000));
   };
-  const watch = createWatch(probe, (up, reason) => reportChange(telemetry, up, reason));
+  let catchUp = () => {};
+  const watch = createWatch(probe, (up, reason) => {
+    reportChange(telemetry, up, reason);
+    if (up) catchUp();
+  });
   await firstContact(redis);
   if (redis.status !== 'ready') watch.failed(lastError);
   redis.on('close', () => watch.failed(lastError));
@@ -104,14 +108,21 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
     ...(reclaimAfterMs !== undefined && { reclaimAfterMs }),
   });
   const signals = openSignals({ url, prefix });
+  const limiter = createDegradingLimiter({
+    shared: createRedisLimiter(redis, prefix, ask),
+    local: createMemoryLimiter(clock, 'degraded'),
+    watch,
+    replicas,
+    clock,
+  });
+  catchUp = () => {
+    limiter.catchUp();
+    // Others may have had something to say in vain, even where the subscription itself has survived.
+    signals.suspectLoss();
+  };
 
   return {
-    limiter: createDegradingLimiter({
-      shared: createRedisLimiter(redis, prefix, ask),
-      local: createMemoryLimiter(clock, 'degraded'),
-      watch,
-      replicas,
-    }),
+    limiter,
     signals,
     usage,
     state: () => (watch.isUp() ? 'up' : 'down'),

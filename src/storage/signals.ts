@@ -9,6 +9,11 @@ export interface ClosableSignals extends Signals {
   close(): Promise<void>;
 }
 
+export interface SharedSignals extends ClosableSignals {
+  /** Tells the listeners of this process that signals may be missing. */
+  suspectLoss(): void;
+}
+
 /** Signals for a single process. */
 export function createLocalSignals(): ClosableSignals {
   const listeners = new Set<Listener>();
@@ -35,7 +40,7 @@ export function openSignals(options: {
   readonly url: string;
   readonly prefix?: string;
   readonly listening?: boolean;
-}): ClosableSignals {
+}): SharedSignals {
   const { url, prefix = 'llmgw', listening = true } = options;
   const channel = `${prefix}:signals`;
   const origin = randomUUID();
@@ -75,6 +80,7 @@ export function openSignals(options: {
       void send(encode(origin, signal));
     },
     subscribe: (listener) => subscribe(listeners, listener),
+    suspectLoss: () => tell(listeners, { type: 'lost' }),
     async close() {
       await drain(AbortSignal.timeout(CLOSE_WITHIN_MS));
       publisher.disconnect();

@@ -1,10 +1,11 @@
 /** The gateway as its users run it: `src/main.ts` in a process of its own. */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { promisify } from 'node:util';
 
 const ROOT = join(import.meta.dirname, '../..');
 
@@ -97,4 +98,16 @@ function readOutput(child: ChildProcess): Pick<GatewayProcess, 'output' | 'logs'
         look();
       }),
   };
+}
+
+/** Runs `npm run keys -- …` as an operator does. @returns what it printed with `--json`, parsed. */
+export async function runKeys(
+  env: Readonly<Record<string, string>>,
+  ...args: readonly string[]
+): Promise<Record<string, unknown>> {
+  const { stdout } = await promisify(execFile)(process.execPath, ['src/cli/keys.ts', ...args, '--json'], {
+    cwd: ROOT,
+    env,
+  });
+  return JSON.parse(stdout);
 }

@@ -35,11 +35,13 @@ function findPostgres(name: 'initdb' | 'postgres'): Promise<string> {
   return findProgram(name, { ...SOURCE, candidates });
 }
 
-/** Nothing here has to survive a power cut, and nothing may be reached from another machine. */
+/**
+ * Nothing here has to survive a power cut, and nothing may be reached from another machine. What was committed survives
+ * the end of the server, though, as tests of its outages count on that.
+ */
 const SETTINGS = [
   'fsync=off',
   'full_page_writes=off',
-  'synchronous_commit=off',
   'listen_addresses=127.0.0.1',
   'unix_socket_directories=',
   'shared_buffers=32MB',

@@ -38,7 +38,7 @@ describe('defaults', () => {
 
   test('what is optional and unset is absent', () => {
     const config = loadConfig({});
-    for (const name of ['databaseUrl', 'redisUrl', 'adminKey', 'keepAlive'])
+    for (const name of ['databaseUrl', 'redisUrl', 'adminKey', 'keepAlive', 'persistedDocuments'])
       expect(config).not.toHaveProperty(name);
   });
 
@@ -100,6 +100,11 @@ describe('values', () => {
     [{ GATEWAY_ADMIN_KEY: ADMIN_KEY }, { adminKey: ADMIN_KEY }],
     [{ REPLICA_ID: 'blue-1' }, { replicaId: 'blue-1' }],
     [{ MAX_BODY_BYTES: '1024' }, { maxBodyBytes: 1024 }],
+    [
+      { PERSISTED_DOCUMENTS: '/etc/documents.json', PERSISTED_ONLY: 'true' },
+      { persistedDocuments: '/etc/documents.json', persistedOnly: true },
+    ],
+    [{ TRUSTED_PROXIES: '2' }, { trustedProxies: 2 }],
     [{ TOTAL_TIMEOUT_MS: '5' }, { timeouts: { totalMs: 5 } }],
   ])('%j is read as %j', (env, expected) => {
     expect(loadConfig(env)).toMatchObject(expected);
@@ -141,6 +146,9 @@ describe('problems', () => {
     ['MAX_BODY_BYTES', ['20MB', '1023']],
     ['FIRST_EVENT_TIMEOUT_MS', ['0']],
     ['LOG_LEVEL', ['loud']],
+    ['PERSISTED_DOCUMENTS', ['a\0b']],
+    ['PERSISTED_ONLY', ['perhaps']],
+    ['TRUSTED_PROXIES', ['-1', '11', 'nginx']],
   ])('%s is refused where it is one of %j', (name, values) => {
     for (const value of values) {
       const problems = problemsOf({ [name]: value });
@@ -170,6 +178,12 @@ describe('problems', () => {
     ]);
     expect(problemsOf({ REPLICAS: '3', ...redis })).toHaveLength(1);
     expect(problemsOf({ REPLICAS: '3', ...redis, ...database })).toEqual([]);
+  });
+
+  test('accepting only persisted documents needs some', () => {
+    expect(problemsOf({ PERSISTED_ONLY: 'true' })).toEqual([
+      expect.stringMatching(/^PERSISTED_ONLY needs PERSISTED_DOCUMENTS: /),
+    ]);
   });
 
   test.each([

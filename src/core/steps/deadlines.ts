@@ -47,7 +47,6 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
       } finally {
         cancelTimer();
         unlink();
-        attempt.abort();
       }
     };
 }

@@ -20,7 +20,7 @@ export function route(deps: { readonly provider: ChatProvider; readonly telemetr
   let turn = 0;
   return (next) =>
     async function* (request, call) {
-      let failure = noBackend();
+      let failure: GatewayError | undefined;
       let toldLoading = false;
       for (const backend of rankBackends(request.model, provider.backends(), turn++)) {
         if (request.kind === 'chat' && !toldLoading && !backend.loaded.has(request.model)) {
@@ -41,7 +41,7 @@ export function route(deps: { readonly provider: ChatProvider; readonly telemetr
           logFailover(telemetry, backend, failure);
         }
       }
-      throw failure;
+      throw failure ?? noBackend();
     };
 }
 

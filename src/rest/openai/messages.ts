@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ImagePart, Message, TextPart, ToolCall } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
+import { parseDataUri } from '../../domain/image.ts';
 import { ParameterError } from '../errors.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
@@ -162,9 +163,6 @@ function decodeParts(content: z.output<typeof userMessage>['content'], at: strin
   );
 }
 
-const DATA_URI = /^data:(image\/[a-z0-9.+-]{1,64})(?:;[a-z0-9=._-]{1,64}){0,4};base64,/i;
-const BASE64 = /^[A-Za-z0-9+/]+={0,2}$/;
-
 function decodeImage(url: string, param: string): ImagePart {
   if (/^https?:/i.test(url)) {
     throw new ParameterError(
@@ -173,14 +171,11 @@ function decodeImage(url: string, param: string): ImagePart {
       `Unsupported value for '${param}': images are not fetched; send a data: URI with base64.`,
     );
   }
-  const head = DATA_URI.exec(url);
-  const base64 = head ? url.slice(head[0].length) : '';
-  if (!head?.[1] || !BASE64.test(base64)) {
-    throw new ParameterError(
-      'invalid_value',
-      param,
-      `Invalid value for '${param}': expected data:image/…;base64,… with the image in base64.`,
-    );
-  }
-  return { type: 'image', base64, mediaType: head[1].toLowerCase() };
+  const image = parseDataUri(url);
+  if (image) return image;
+  throw new ParameterError(
+    'invalid_value',
+    param,
+    `Invalid value for '${param}': expected data:image/…;base64,… with the image in base64.`,
+  );
 }

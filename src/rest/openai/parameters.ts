@@ -1,4 +1,14 @@
 import { z } from 'zod';
+import {
+  BOUNDS,
+  type Bound,
+  MAX_EMBEDDING_INPUTS,
+  MAX_MODEL_NAME,
+  MAX_STOPS,
+  MAX_TOOLS,
+  NAME,
+  NAME_RULE,
+} from '../../domain/bounds.ts';
 import type { JsonObject } from '../../domain/chat.ts';
 import { chatMessage } from './messages.ts';
 import type { Refusals } from './validation.ts';
@@ -9,15 +19,17 @@ import type { Refusals } from './validation.ts';
  * `x-ignored-parameters` in debug mode. Null is the same as absent for whatever is optional.
  */
 
-const NAME_RULE = 'expected 1 to 64 letters, digits, _ and -';
-const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
+const EXPECTED_NAME = `expected ${NAME_RULE}`;
+/** A number within the bounds that all protocols share. */
+const numberIn = ({ min, max }: Bound) => z.number().min(min).max(max);
+const intIn = ({ min, max }: Bound) => z.int().min(min).max(max);
 /** Anything that JSON can say in an object: it has come out of a JSON parser, so only the outermost kind is in doubt. */
 const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>());
 
 const functionTool = z.object({
   type: z.literal('function'),
   function: z.object({
-    name: z.string().regex(NAME, NAME_RULE),
+    name: z.string().regex(NAME, EXPECTED_NAME),
     description: z.string().nullish(),
     parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
     strict: z.boolean().nullish(),
@@ -46,7 +58,7 @@ const responseFormat = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('json_schema'),
     json_schema: z.object({
-      name: z.string().regex(NAME, NAME_RULE),
+      name: z.string().regex(NAME, EXPECTED_NAME),
       description: z.string().nullish(),
       schema: jsonObject.nullish(),
       strict: z.boolean().nullish(),
@@ -59,9 +71,9 @@ const streamOptions = z.object({
   include_obfuscation: z.boolean().nullish().describe('Without effect.'),
 });
 
-const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(4)]);
-const model = z.string().min(1).max(256);
-const maxTokens = z.int().min(1);
+const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)]);
+const model = z.string().min(1).max(MAX_MODEL_NAME);
+const maxTokens = intIn(BOUNDS.maxOutputTokens);
 /** A Go duration. Each number needs its unit, also so that matching has one way to go. */
 const DURATION = /^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)){1,8}$/;
 const keepAlive = z
@@ -69,18 +81,18 @@ const keepAlive = z
   .describe('Extension: how long the model stays in memory, in seconds or as `5m`.');
 
 const samplingFields = {
-  temperature: z.number().min(0).max(2).nullish(),
-  top_p: z.number().min(0).max(1).nullish(),
-  frequency_penalty: z.number().min(-2).max(2).nullish(),
-  presence_penalty: z.number().min(-2).max(2).nullish(),
+  temperature: numberIn(BOUNDS.temperature).nullish(),
+  top_p: numberIn(BOUNDS.topP).nullish(),
+  frequency_penalty: numberIn(BOUNDS.frequencyPenalty).nullish(),
+  presence_penalty: numberIn(BOUNDS.presencePenalty).nullish(),
   seed: z.int().nullish(),
   stop: stop.nullish(),
-  top_k: z.int().min(0).nullish().describe('Extension.'),
-  min_p: z.number().min(0).max(1).nullish().describe('Extension.'),
+  top_k: intIn(BOUNDS.topK).nullish().describe('Extension.'),
+  min_p: numberIn(BOUNDS.minP).nullish().describe('Extension.'),
 };
 
 const fields = {
-  n: z.int().min(1).max(128).nullish(),
+  n: intIn(BOUNDS.choices).nullish(),
   stream: z.boolean().nullish(),
   stream_options: streamOptions.nullish().describe('Only with `stream`.'),
   keep_alive: keepAlive.nullish(),
@@ -110,8 +122,8 @@ export const chatCompletionRequest = z
     ...samplingFields,
     ...fields,
     logprobs: z.boolean().nullish(),
-    top_logprobs: z.int().min(0).max(20).nullish().describe('Only with `logprobs`.'),
-    tools: z.array(functionTool).max(128).nullish(),
+    top_logprobs: intIn(BOUNDS.topLogprobs).nullish().describe('Only with `logprobs`.'),
+    tools: z.array(functionTool).max(MAX_TOOLS).nullish(),
     tool_choice: toolChoice.nullish(),
     parallel_tool_calls: z.boolean().nullish(),
     response_format: responseFormat.nullish(),
@@ -193,19 +205,17 @@ export const COMPLETION_REFUSALS: Refusals = {
   logit_bias: { reason: 'The backends have no such control.', harmless: isEmptyObject },
 };
 
-const MAX_INPUTS = 2048;
-
 export const embeddingRequest = z
   .object({
     model,
     input: z
-      .union([z.string().min(1), z.array(z.string().min(1)).min(1).max(MAX_INPUTS)])
+      .union([z.string().min(1), z.array(z.string().min(1)).min(1).max(MAX_EMBEDDING_INPUTS)])
       .describe('Text. Arrays of tokens are refused, as each model counts its own.'),
     encoding_format: z
       .enum(['float', 'base64'])
       .nullish()
       .describe('`base64` is little-endian float32, which the official SDKs ask for by themselves.'),
-    dimensions: z.int().min(1).nullish(),
+    dimensions: intIn(BOUNDS.dimensions).nullish(),
     keep_alive: keepAlive.nullish(),
     user: inert.user,
   })

@@ -81,7 +81,10 @@ const AssistantMessage = builder.objectRef<ChoiceResult>('AssistantMessage').imp
       description: 'What it thought before. Null where it did not, or does not show it.',
       resolve: ({ reasoning }) => (reasoning === '' ? undefined : reasoning),
     }),
-    toolCalls: t.expose('toolCalls', { type: [ToolCallType], description: 'The tools that it wants called.' }),
+    toolCalls: t.expose('toolCalls', {
+      type: [ToolCallType],
+      description: 'The tools that it wants called.',
+    }),
   }),
 });
 
@@ -89,7 +92,11 @@ const ChatChoice = builder.objectRef<Choice>('ChatChoice').implement({
   description: 'One of the answers to a chat.',
   fields: (t) => ({
     index: t.exposeInt('index', { description: 'Its place among the answers, from 0.' }),
-    message: t.field({ type: AssistantMessage, description: 'What the model says.', resolve: (choice) => choice }),
+    message: t.field({
+      type: AssistantMessage,
+      description: 'What the model says.',
+      resolve: (choice) => choice,
+    }),
     logprobs: t.field({
       type: [TokenLogprobType],
       nullable: true,

@@ -157,7 +157,8 @@ builder.objectType(builder.objectRef<Named<'ChatContentDelta'>>('ChatContentDelt
 });
 
 builder.objectType(builder.objectRef<Named<'ChatToolCallDelta'>>('ChatToolCallDelta'), {
-  description: 'The next tool that the model wants called. Backends give calls whole, so nothing is to be appended.',
+  description:
+    'The next tool that the model wants called. Backends give calls whole, so nothing is to be appended.',
   interfaces,
   fields: (t) => ({
     choice: t.exposeInt('choice', { description: CHOICE }),
@@ -173,7 +174,9 @@ const FinishedChoiceType = builder.objectRef<FinishedChoice>('ChatFinishedChoice
   fields: (t) => ({
     choice: t.exposeInt('choice', { description: 'Which of the answers, from 0.' }),
     finishReason: t.expose('finishReason', { type: FinishReasonEnum, description: 'Why the model stopped.' }),
-    rawFinishReason: t.exposeString('rawFinishReason', { description: 'The same in the words of the backend.' }),
+    rawFinishReason: t.exposeString('rawFinishReason', {
+      description: 'The same in the words of the backend.',
+    }),
   }),
 });
 
@@ -181,7 +184,10 @@ builder.objectType(builder.objectRef<Named<'ChatFinished'>>('ChatFinished'), {
   description: 'The answer is complete. The last event.',
   interfaces,
   fields: (t) => ({
-    choices: t.expose('choices', { type: [FinishedChoiceType], description: 'How each of the answers ended.' }),
+    choices: t.expose('choices', {
+      type: [FinishedChoiceType],
+      description: 'How each of the answers ended.',
+    }),
     usage: t.expose('usage', { type: TokenUsage, description: 'What it took, over all answers.' }),
     timings: t.expose('timings', { type: TimingsType, description: 'Where the time went.' }),
   }),

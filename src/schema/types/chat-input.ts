@@ -7,13 +7,17 @@ const MessageRole = builder.enumType('MessageRole', {
     SYSTEM: { value: 'system', description: 'Whoever instructs the model. Its parts are texts.' },
     DEVELOPER: { value: 'developer', description: 'Another name of `SYSTEM`.' },
     USER: { value: 'user', description: 'Whoever asks the model. Its parts are texts and images.' },
-    ASSISTANT: { value: 'assistant', description: 'The model. Its parts are texts, reasoning and tool calls.' },
+    ASSISTANT: {
+      value: 'assistant',
+      description: 'The model. Its parts are texts, reasoning and tool calls.',
+    },
     TOOL: { value: 'tool', description: 'A tool that was called. Its one part is a tool result.' },
   } as const,
 });
 
 const ReasoningEffortEnum = builder.enumType('ReasoningEffort', {
-  description: 'How much a model is to think before it answers. Models tell fewer degrees apart than there are.',
+  description:
+    'How much a model is to think before it answers. Models tell fewer degrees apart than there are.',
   values: {
     NONE: { value: 'none', description: 'Not at all.' },
     MINIMAL: { value: 'minimal', description: 'As little as it can.' },
@@ -60,7 +64,10 @@ const MessagePartInput = builder.inputType('MessagePartInput', {
     image: t.field({ type: ImageInput, description: 'An image. Only from a user.' }),
     reasoning: t.string({ description: 'What the model thought. Only from the assistant.' }),
     toolCall: t.field({ type: ToolCallInput, description: 'A tool call. Only from the assistant.' }),
-    toolResult: t.field({ type: ToolResultInput, description: 'The result of a tool call. Only from a tool.' }),
+    toolResult: t.field({
+      type: ToolResultInput,
+      description: 'The result of a tool call. Only from a tool.',
+    }),
   }),
 });
 
@@ -134,7 +141,10 @@ const ResponseFormatInput = builder.inputType('ResponseFormatInput', {
 export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
   description: "A chat to be answered. What is absent is left to the model's own defaults.",
   fields: (t) => ({
-    model: t.string({ required: true, description: 'The name of the model. Without a tag, `:latest` is meant.' }),
+    model: t.string({
+      required: true,
+      description: 'The name of the model. Without a tag, `:latest` is meant.',
+    }),
     messages: t.field({
       type: [MessageInput],
       required: true,
@@ -150,15 +160,25 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       defaultValue: true,
       description: 'Whether one answer may call several tools.',
     }),
-    responseFormat: t.field({ type: ResponseFormatInput, description: 'What the text has to be. Absent: any.' }),
+    responseFormat: t.field({
+      type: ResponseFormatInput,
+      description: 'What the text has to be. Absent: any.',
+    }),
     reasoningEffort: t.field({ type: ReasoningEffortEnum, description: 'How much the model is to think.' }),
     maxCompletionTokens: t.field({
       type: 'SafeInt',
       description: 'The bound on what one answer may have, in tokens, reasoning included: at least 1.',
     }),
-    temperature: t.float({ description: 'How freely tokens are chosen, 0 to 2. At 0 the most probable ones are.' }),
-    topP: t.float({ description: 'Only the most probable tokens that together have this probability, 0 to 1.' }),
-    topK: t.field({ type: 'SafeInt', description: 'Only so many of the most probable tokens. 0: no such bound.' }),
+    temperature: t.float({
+      description: 'How freely tokens are chosen, 0 to 2. At 0 the most probable ones are.',
+    }),
+    topP: t.float({
+      description: 'Only the most probable tokens that together have this probability, 0 to 1.',
+    }),
+    topK: t.field({
+      type: 'SafeInt',
+      description: 'Only so many of the most probable tokens. 0: no such bound.',
+    }),
     minP: t.float({
       description: 'Only tokens at least this probable, as a fraction of the most probable one, 0 to 1.',
     }),
@@ -166,7 +186,10 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       description: 'Lowers the chances of tokens the more often they were used, -2 to 2.',
     }),
     presencePenalty: t.float({ description: 'Lowers the chances of tokens that were used, -2 to 2.' }),
-    seed: t.field({ type: 'SafeInt', description: 'The same seed and request give the same answer, as far as can be.' }),
+    seed: t.field({
+      type: 'SafeInt',
+      description: 'The same seed and request give the same answer, as far as can be.',
+    }),
     stop: t.stringList({ description: 'Texts before which the model stops: at most 4, none empty.' }),
     n: t.int({
       required: true,
@@ -178,7 +201,9 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       defaultValue: false,
       description: 'Whether to tell how probable each token was.',
     }),
-    topLogprobs: t.int({ description: 'How many alternatives to tell for each token, 0 to 20. Only with `logprobs`.' }),
+    topLogprobs: t.int({
+      description: 'How many alternatives to tell for each token, 0 to 20. Only with `logprobs`.',
+    }),
     keepAliveSeconds: t.float({
       description: 'How long the model stays in memory afterwards, in seconds. Negative: for good.',
     }),

@@ -7,8 +7,9 @@ import { decodeChat } from '../chat-request.ts';
 import { coalesce } from '../coalesce.ts';
 import type { GraphQLContext } from '../context.ts';
 import { ArgumentError, encodeError } from '../errors.ts';
-import { createEventStream, type EventEncoder } from '../event-stream.ts';
+import { createEventStream, type EventEncoder, failure } from '../event-stream.ts';
 import { encodeNodeId } from '../ids.ts';
+import { noteLimits } from '../limits.ts';
 import { ChatCompletion } from './chat-answer.ts';
 import { ChatEventInterface, type ChatEventObject, encodeChatEvent } from './chat-event.ts';
 import { ChatCompletionInput } from './chat-input.ts';
@@ -87,12 +88,45 @@ function streamChat(
       throw new ArgumentError('coalesceMs', `coalesceMs must be 0 to ${MAX_COALESCE_MS}.`);
     }
     const { exchange } = openChat(input, context, true);
-    const events =
-      coalesceMs === 0 ? exchange.events : coalesce(exchange.events, coalesceMs, context.clock);
+    const events = coalesceMs === 0 ? exchange.events : coalesce(exchange.events, coalesceMs, context.clock);
     return createEventStream(events, createEncoder(exchange, context));
   } catch (thrown) {
-    // Refused before the core has seen it: there is no request to look up by this id.
-    const completionId = encodeNodeId('Request', context.requestId);
-    return createEventStream(failingWith(thrown), createEncoder({ completionId, limits: undefined }, context));
+    // Refused before the core has seen it, so there will be no record to look up by this id.
+    return createEventStream(failure(thrown), createEncoder({ id: context.requestId }, context));
   }
+}
+
+function createEncoder(
+  exchange: Pick<Exchange<ChatEvent>, 'id'> & Partial<Exchange<ChatEvent>>,
+  context: GraphQLContext,
+): EventEncoder<Numbered<ChatEvent>, ChatEventObject> {
+  const completionId = completionIdOf(exchange);
+  let next = 0;
+  let isFinished = false;
+
+  const fail = (error: GatewayError): ChatEventObject | undefined => {
+    noteLimits(exchange, context);
+    if (isFinished || error.code === 'client_closed') return undefined;
+    return { __typename: 'ChatFailed', completionId, sequence: next, error: encodeError(error, context) };
+  };
+
+  return {
+    encode(event) {
+      if (next === 0) noteLimits(exchange, context);
+      next = event.sequence + 1;
+      isFinished = event.type === 'finished';
+      return encodeChatEvent(completionId, event);
+    },
+    fail(thrown) {
+      // The core has logged its own failures by then.
+      if (!(thrown instanceof GatewayError)) context.reportBug(thrown);
+      return fail(toGatewayError(thrown));
+    },
+    end: () =>
+      fail(new GatewayError('upstream_incomplete', 'The model stopped before its answer was complete.')),
+  };
+}
+
+function completionIdOf({ id }: { readonly id: string }): string {
+  return encodeNodeId('Request', id);
 }

@@ -102,19 +102,32 @@ export const ApiKeyType = builder.objectRef<ApiKey>('ApiKey').implement({
 
 const ApiKeyConnection = createConnectionType('ApiKey', ApiKeyType, 'API keys');
 
+const ApiKeyFilter = builder.inputType('ApiKeyFilter', {
+  description: 'Which API keys to list: those that fit everything given.',
+  fields: (t) => ({
+    name: t.string({ description: 'Only those with this in their names, whatever its case.' }),
+    isRevoked: t.boolean({ description: 'Only those that are revoked, or only those that are not.' }),
+  }),
+});
+
 builder.queryFields((t) => ({
   apiKeys: t.field({
     type: ApiKeyConnection,
     scope: 'keys:read',
-    description: 'All API keys, newest first.',
-    args: PAGE_ARGS,
-    resolve: (_root, page, { gateway, principal }) =>
+    description: 'The API keys, newest first.',
+    args: {
+      ...PAGE_ARGS,
+      filter: t.arg({ type: ApiKeyFilter, description: 'Which ones. Absent: all.' }),
+    },
+    resolve: (_root, { filter, ...page }, { gateway, principal }) =>
       loadPage(
         page,
         async (limit, after) => {
           const keys = gateway.administration.listKeys(principal, {
             limit,
             ...(after !== undefined && { after }),
+            ...(typeof filter?.name === 'string' && { name: filter.name }),
+            ...(typeof filter?.isRevoked === 'boolean' && { revoked: filter.isRevoked }),
           });
           return await keys.catch((thrown) => {
             throw thrown instanceof GatewayError && thrown.param === 'after' ? invalidCursor() : thrown;
@@ -146,7 +159,10 @@ const LimitsInput = builder.inputType('ApiKeyLimitsInput', {
 const MetadataEntryInput = builder.inputType('MetadataEntryInput', {
   description: 'A note on an API key. It has no effect.',
   fields: (t) => ({
-    name: t.string({ required: true, description: 'What the note is about: 1 to 64 characters, each name once.' }),
+    name: t.string({
+      required: true,
+      description: 'What the note is about: 1 to 64 characters, each name once.',
+    }),
     value: t.string({ required: true, description: 'What it says: up to 500 characters.' }),
   }),
 });
@@ -183,7 +199,10 @@ const UpdateApiKeyInput = builder.inputType('UpdateApiKeyInput', {
       description: 'What it is limited to. A limit that is absent stays, and null takes it away.',
     }),
     expiresAt: t.field({ type: 'DateTime', description: DESCRIPTIONS.expiresAt }),
-    metadata: t.field({ type: [MetadataEntryInput], description: `${DESCRIPTIONS.metadata} Replaces what there is.` }),
+    metadata: t.field({
+      type: [MetadataEntryInput],
+      description: `${DESCRIPTIONS.metadata} Replaces what there is.`,
+    }),
   }),
 });
 
@@ -194,7 +213,8 @@ const RotateApiKeyInput = builder.inputType('RotateApiKeyInput', {
     graceSeconds: t.int({
       required: true,
       defaultValue: 0,
-      description: 'For how long the earlier secrets stay valid, in seconds: 0 to 2,592,000, which is 30 days.',
+      description:
+        'For how long the earlier secrets stay valid, in seconds: 0 to 2,592,000, which is 30 days.',
     }),
   }),
 });
@@ -209,7 +229,8 @@ const IssuedApiKey = builder.objectRef<IssuedKey>('IssuedApiKey').implement({
   fields: (t) => ({
     apiKey: t.expose('key', { type: ApiKeyType, description: 'The key.' }),
     secret: t.exposeString('secret', {
-      description: 'What to send as `Authorization: Bearer …`. Shown this once: the gateway does not keep it.',
+      description:
+        'What to send as `Authorization: Bearer …`. Shown this once: the gateway does not keep it.',
     }),
   }),
 });
@@ -268,7 +289,14 @@ function decodeKeyId(id: string): string {
   return keyId;
 }
 
-function decodeDraft({ name, scopes, models, limits, expiresAt, metadata }: typeof CreateApiKeyInput.$inferInput): KeyDraft {
+function decodeDraft({
+  name,
+  scopes,
+  models,
+  limits,
+  expiresAt,
+  metadata,
+}: typeof CreateApiKeyInput.$inferInput): KeyDraft {
   return {
     name,
     scopes,

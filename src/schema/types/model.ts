@@ -47,7 +47,10 @@ export const ModelType = builder.objectRef<Model>('Model').implement({
   description: 'A model that the gateway serves.',
   interfaces: [Node],
   fields: (t) => ({
-    id: t.id({ description: 'Unique over all types. Opaque.', resolve: ({ id }) => encodeNodeId('Model', id) }),
+    id: t.id({
+      description: 'Unique over all types. Opaque.',
+      resolve: ({ id }) => encodeNodeId('Model', id),
+    }),
     name: t.exposeString('id', {
       description: 'What requests call the model, with its tag: `llama3.1:8b`.',
     }),
@@ -112,7 +115,9 @@ builder.queryFields((t) => ({
     nullable: true,
     scope: 'models',
     description: 'One model. Null where there is none that the key may use.',
-    args: { id: t.arg.id({ required: true, description: "The model's id, or its name as requests have it." }) },
+    args: {
+      id: t.arg.id({ required: true, description: "The model's id, or its name as requests have it." }),
+    },
     resolve: (_root, { id }, { gateway, principal }) =>
       orNothing(() => gateway.getModel(principal, decodeIdOf('Model', id) ?? id)),
   }),

@@ -51,7 +51,9 @@ export const RequestType = builder.objectRef<UsageRecord>('Request').implement({
     }),
     protocol: t.expose('protocol', { type: ProtocolEnum, description: 'The way by which it came.' }),
     operation: t.expose('operation', { type: OperationEnum, description: 'What it asked for.' }),
-    model: t.exposeString('model', { description: "The model's name; as it was asked for, where it is not known." }),
+    model: t.exposeString('model', {
+      description: "The model's name; as it was asked for, where it is not known.",
+    }),
     backend: t.exposeString('backend', { nullable: true, description: 'The label of the model server.' }),
     status: t.expose('status', { type: StatusEnum, description: 'How it ended.' }),
     errorCode: t.expose('errorCode', {

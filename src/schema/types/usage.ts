@@ -26,7 +26,8 @@ const UsageGroup = builder.enumType('UsageGroup', {
 });
 
 export const TokenUsage = builder.objectRef<Usage>('TokenUsage').implement({
-  description: 'What a request took, in tokens. A count that nobody knows is null: zero would be a statement.',
+  description:
+    'What a request took, in tokens. A count that nobody knows is null: zero would be a statement.',
   fields: (t) => ({
     promptTokens: t.expose('promptTokens', {
       type: 'SafeInt',
@@ -55,7 +56,8 @@ export const TokenUsage = builder.objectRef<Usage>('TokenUsage').implement({
       description: "The part of `promptTokens` served from the backend's cache.",
     }),
     isEstimated: t.boolean({
-      description: 'Whether a count was made by the gateway, because the answer ended before the backend gave one.',
+      description:
+        'Whether a count was made by the gateway, because the answer ended before the backend gave one.',
       resolve: ({ estimated }) => estimated ?? false,
     }),
   }),
@@ -64,12 +66,18 @@ export const TokenUsage = builder.objectRef<Usage>('TokenUsage').implement({
 export const TimingsType = builder.objectRef<Timings>('Timings').implement({
   description: 'Where the time of a request went. What was not measured is null.',
   fields: (t) => ({
-    queueMs: t.exposeFloat('queueMs', { nullable: true, description: 'Waiting for a backend, in milliseconds.' }),
+    queueMs: t.exposeFloat('queueMs', {
+      nullable: true,
+      description: 'Waiting for a backend, in milliseconds.',
+    }),
     loadMs: t.exposeFloat('loadMs', {
       nullable: true,
       description: 'Loading the model into memory, in milliseconds.',
     }),
-    promptMs: t.exposeFloat('promptMs', { nullable: true, description: 'Reading the prompt, in milliseconds.' }),
+    promptMs: t.exposeFloat('promptMs', {
+      nullable: true,
+      description: 'Reading the prompt, in milliseconds.',
+    }),
     firstTokenMs: t.exposeFloat('firstTokenMs', {
       nullable: true,
       description: 'From the arrival of the request to the first of its answer, in milliseconds.',
@@ -107,7 +115,10 @@ export const UsageBucketType = builder.objectRef<UsageBucket>('UsageBucket').imp
       nullable: true,
       description: "The model's name. Null unless grouped by model.",
     }),
-    requests: t.expose('requests', { type: 'SafeInt', description: 'Requests that ended, whatever their end.' }),
+    requests: t.expose('requests', {
+      type: 'SafeInt',
+      description: 'Requests that ended, whatever their end.',
+    }),
     errors: t.expose('errors', { type: 'SafeInt', description: 'Those that failed.' }),
     cancelled: t.expose('cancelled', { type: 'SafeInt', description: 'Those that the client left.' }),
     promptTokens: t.expose('promptTokens', {
@@ -136,10 +147,14 @@ builder.queryField('usage', (t) =>
     type: [UsageBucketType],
     scope: 'usage:read',
     description:
-      "Sums over the requests of the key, or of every key for a key that may read keys. Oldest first; intervals without a request are absent.",
+      'Sums over the requests of the key, or of every key for a key that may read keys. Oldest first; intervals without a request are absent.',
     args: {
       from: t.arg({ type: 'DateTime', required: true, description: 'The earliest start of a request.' }),
-      to: t.arg({ type: 'DateTime', required: true, description: 'Requests that start then or later are left out.' }),
+      to: t.arg({
+        type: 'DateTime',
+        required: true,
+        description: 'Requests that start then or later are left out.',
+      }),
       interval: t.arg({ type: UsageInterval, required: true, description: 'How long one bucket is.' }),
       groupBy: t.arg({
         type: [UsageGroup],
@@ -181,5 +196,8 @@ function checkRange(from: Date, to: Date, interval: keyof typeof MAX_RANGE_MS): 
   if (range <= 0) throw new ArgumentError('to', 'to must be later than from.');
   if (range <= MAX_RANGE_MS[interval]) return;
   const days = MAX_RANGE_MS[interval] / DAY_MS;
-  throw new ArgumentError('to', `to must be at most ${days} days after from, with buckets of one ${interval}.`);
+  throw new ArgumentError(
+    'to',
+    `to must be at most ${days} days after from, with buckets of one ${interval}.`,
+  );
 }

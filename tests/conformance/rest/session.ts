@@ -1,5 +1,5 @@
 import OpenAI from 'openai';
-import type { ChatCompletionChunk, ChatCompletionTool } from 'openai/resources/chat/completions';
+import type { ChatCompletionChunk, ChatCompletionFunctionTool } from 'openai/resources/chat/completions';
 
 /** A running server, as its clients know it. */
 export interface Subject {
@@ -26,7 +26,7 @@ export function openSession(subject: Subject): Session {
   };
 }
 
-export const WEATHER: ChatCompletionTool = {
+export const WEATHER: ChatCompletionFunctionTool = {
   type: 'function',
   function: {
     name: 'get_weather',

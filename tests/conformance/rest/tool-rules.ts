@@ -1,4 +1,6 @@
 import { expect, test } from '@jest/globals';
+import { zodFunction } from 'openai/helpers/zod';
+import { z } from 'zod';
 import { collect, messages, type Session, WEATHER } from './session.ts';
 
 export function describeTools(session: () => Session): void {
@@ -80,7 +82,7 @@ export function describeTools(session: () => Session): void {
         model: subject.models.chat,
         messages: [{ role: 'user' as const, content: subject.weatherQuestion }],
         tools: [
-          { type: 'function' as const, function: { ...WEATHER.function, function: run, parse: JSON.parse } },
+          zodFunction({ name: 'get_weather', parameters: z.object({ city: z.string() }), function: run }),
         ],
       };
       const text = stream

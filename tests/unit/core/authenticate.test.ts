@@ -176,6 +176,16 @@ describe('signals', () => {
     expect(await pending).toBe('invalid_api_key');
   });
 
+  test('lost signals age every key of a cache that holds several', async () => {
+    const { authenticator, rows, key, state, lose } = setUp();
+    const secrets = ['b', 'c', 'd'].map((letter) => `llmgw_${letter.repeat(64)}`);
+    for (const secret of secrets) rows.set(digestOf(secret), { ...key, keyId: secret });
+    for (const secret of secrets) await authenticator.authenticate(`Bearer ${secret}`);
+    lose();
+    for (const secret of secrets) await authenticator.authenticate(`Bearer ${secret}`);
+    expect(state.lookups).toBe(2 * secrets.length);
+  });
+
   test('after lost signals everything is looked up again, but still there in an outage', async () => {
     const { authenticator, state, lose } = setUp();
     await authenticator.authenticate(BEARER);

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
-import { isDeeperThan } from '../../../src/http/nesting.ts';
 import { formatDuration } from '../../../src/http/limit-headers.ts';
+import { isDeeperThan } from '../../../src/http/nesting.ts';
 import { encodeEmbeddings, encodeModel, encodeUsage } from '../../../src/rest/openai/response.ts';
 
 describe('durations', () => {

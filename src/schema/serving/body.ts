@@ -1,0 +1,52 @@
+import { isUtf8 } from 'node:buffer';
+import type { IncomingMessage } from 'node:http';
+import { clientClosed } from '../../core/stream.ts';
+import { GatewayError } from '../../domain/error.ts';
+import { parseJson } from './params.ts';
+
+/**
+ * What a request's head says about its body, judged before any of it is read. Only `application/json`: a page of a
+ * foreign origin can send any other type without asking the browser for leave.
+ * @throws GatewayError `unsupported_media_type`, `body_too_large`.
+ */
+export function requireJsonBody({ headers }: IncomingMessage, maxBytes: number): void {
+  const type = headers['content-type'] ?? '';
+  const charset = /;\s*charset="?([^";\s]*)/i.exec(type)?.[1];
+  if (!/^application\/json[ \t]*(?:;|$)/i.test(type) || (charset && !/^utf-?8$/i.test(charset))) {
+    throw new GatewayError('unsupported_media_type', 'Send the request as `Content-Type: application/json`.');
+  }
+  if ((headers['content-encoding'] ?? 'identity') !== 'identity') {
+    throw new GatewayError('unsupported_media_type', 'Compressed request bodies are not supported.');
+  }
+  if (Number(headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
+}
+
+/** @throws GatewayError `body_too_large`, `client_closed`; GraphQLError `BAD_REQUEST`. */
+export async function readJson(req: IncomingMessage, maxBytes: number): Promise<unknown> {
+  const bytes = await readBytes(req, maxBytes);
+  // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
+  if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
+  return parseJson(bytes.toString('utf8'), 'The request body is not valid JSON.');
+}
+
+function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    req.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length <= maxBytes) chunks.push(chunk);
+      else {
+        req.removeAllListeners('data').resume();
+        reject(tooLarge(maxBytes));
+      }
+    });
+    req.once('end', () => resolve(Buffer.concat(chunks, length)));
+    req.once('close', () => reject(clientClosed()));
+    req.once('error', () => reject(clientClosed()));
+  });
+}
+
+function tooLarge(maxBytes: number): GatewayError {
+  return new GatewayError('body_too_large', `The request body is larger than ${maxBytes} bytes.`);
+}

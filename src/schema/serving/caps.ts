@@ -1,0 +1,47 @@
+import type { IncomingMessage } from 'node:http';
+import type { Clock } from '../../core/ports.ts';
+
+/** How many of something each holder has, up to a maximum. */
+export function createCap(maximum: number) {
+  const held = new Map<string, number>();
+  return {
+    /** @returns whether there was one left; it is to be given back once. */
+    take(holder: string): boolean {
+      const count = held.get(holder) ?? 0;
+      if (count >= maximum) return false;
+      held.set(holder, count + 1);
+      return true;
+    },
+    give(holder: string): void {
+      const count = held.get(holder) ?? 0;
+      if (count > 1) held.set(holder, count - 1);
+      else held.delete(holder);
+    },
+  };
+}
+
+/** A bucket that fills up continuously. @returns a function that takes one, and says whether there was one. */
+export function createAllowance(perSecond: number, burst: number, clock: Clock): () => boolean {
+  let left = burst;
+  let at = clock.now();
+  return () => {
+    const now = clock.now();
+    left = Math.min(burst, left + ((now - at) / 1000) * perSecond);
+    at = now;
+    if (left < 1) return false;
+    left--;
+    return true;
+  };
+}
+
+/**
+ * Where a connection comes from. Each trusted proxy has added the address it saw at the end of `X-Forwarded-For`;
+ * whatever stands before those may be made up by the client.
+ */
+export function addressOf({ headers, socket }: IncomingMessage, trustedProxies: number): string {
+  const direct = socket.remoteAddress ?? '';
+  if (trustedProxies === 0) return direct;
+  const header = headers['x-forwarded-for'];
+  const seen = (Array.isArray(header) ? header.join(',') : (header ?? '')).split(',');
+  return seen.at(-trustedProxies)?.trim() || direct;
+}

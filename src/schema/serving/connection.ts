@@ -1,0 +1,127 @@
+import type { RawData, WebSocket } from 'ws';
+import type { Clock } from '../../core/ports.ts';
+import { createAllowance } from './caps.ts';
+import type { SocketLimits } from './limits.ts';
+
+/** Why a connection ends, beyond what the protocol itself says: RFC 6455, section 7.4, and the protocol's own codes. */
+export const CLOSE = {
+  goingAway: { code: 1001, reason: 'Going away' },
+  flood: { code: 1008, reason: 'Too many messages' },
+  tooMuchBeforeInit: { code: 1009, reason: 'Too much before connection_init' },
+  tryAgainLater: { code: 1013, reason: 'Try again later' },
+  tooManySockets: { code: 1013, reason: 'Too many connections with this key' },
+  forbidden: { code: 4403, reason: 'Forbidden' },
+  internalError: { code: 4500, reason: 'Internal server error' },
+} as const satisfies Record<string, CloseReason>;
+
+interface CloseReason {
+  readonly code: number;
+  readonly reason: string;
+}
+
+/** A WebSocket that neither floods, nor stalls, nor lingers, and takes its operations along when it ends. */
+export interface Connection {
+  readonly socket: WebSocket;
+  /** Operations under way; aborted when the connection begins to end. */
+  readonly operations: Set<AbortController>;
+  readonly closing: boolean;
+  /** Resolves when the message is on its way: that the reader is slow is felt here. */
+  send(data: string): Promise<void>;
+  /** Ends every operation at once, and then the connection, by the closing handshake if the client takes part. */
+  close(why: CloseReason, operationsEnd?: Error): void;
+  onMessage(listener: (data: string) => Promise<void>): void;
+}
+
+export function createConnection(socket: WebSocket, limits: SocketLimits, clock: Clock): Connection {
+  const operations = new Set<AbortController>();
+  const mayCome = createAllowance(limits.messagesPerSecond, limits.messageBurst, clock);
+  const stall = createStallGuard(limits.stallMs, clock, () => socket.terminate());
+  const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, clock), stall.cancel];
+  let closing = false;
+
+  const abort = (reason?: Error) => {
+    closing = true;
+    for (const operation of operations) operation.abort(reason);
+    operations.clear();
+  };
+  const close: Connection['close'] = ({ code, reason }, operationsEnd) => {
+    if (closing) return;
+    abort(operationsEnd);
+    socket.close(code, reason);
+  };
+  const count = () => {
+    if (!mayCome()) close(CLOSE.flood);
+  };
+  // A ping is answered by the library, so it costs as much as a message.
+  socket.on('ping', count);
+  // The library answers what is not WebSocket at all, and closes; without a listener it would end the process.
+  socket.on('error', () => abort());
+  socket.once('close', () => {
+    abort();
+    for (const cancel of cancels) cancel();
+  });
+
+  return {
+    socket,
+    operations,
+    get closing() {
+      return closing;
+    },
+    send: (data) =>
+      new Promise((resolve) => {
+        if (socket.readyState !== socket.OPEN) return resolve();
+        stall.sending();
+        // Where it could not be sent the connection is ending, and that ends whatever sends.
+        socket.send(data, () => {
+          stall.sent();
+          resolve();
+        });
+      }),
+    close,
+    onMessage(listener) {
+      socket.on('message', (data: RawData, isBinary: boolean) => {
+        if (closing) return;
+        count();
+        if (closing) return;
+        void listener(isBinary ? '' : data.toString());
+      });
+    },
+  };
+}
+
+/** Acts when something has been on its way for `stallMs` and nothing has arrived meanwhile. */
+function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
+  let pending = 0;
+  let cancel = () => {};
+  const arm = () => {
+    cancel();
+    cancel = pending > 0 ? clock.after(stallMs, act) : () => {};
+  };
+  return {
+    sending() {
+      if (pending++ === 0) arm();
+    },
+    sent() {
+      pending--;
+      arm();
+    },
+    cancel: () => cancel(),
+  };
+}
+
+/** Pings now and then. Whoever has not answered when the next one is due is gone. @returns the function that ends it. */
+function keepAlive(socket: WebSocket, pingMs: number, clock: Clock): () => void {
+  let answered = true;
+  let cancel = () => {};
+  const ping = () => {
+    if (!answered) return socket.terminate();
+    answered = false;
+    if (socket.readyState === socket.OPEN) socket.ping();
+    cancel = clock.after(pingMs, ping);
+  };
+  socket.on('pong', () => {
+    answered = true;
+  });
+  cancel = clock.after(pingMs, ping);
+  return () => cancel();
+}

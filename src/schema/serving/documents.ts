@@ -1,0 +1,100 @@
+import {
+  type DocumentNode,
+  GraphQLError,
+  type GraphQLSchema,
+  getOperationAST,
+  Kind,
+  NoSchemaIntrospectionCustomRule,
+  type OperationDefinitionNode,
+  parse,
+  specifiedRules,
+  validate,
+} from 'graphql';
+import { LRUCache } from 'lru-cache';
+import { requireModestCost, requireWithin } from './cost.ts';
+import type { DocumentLimits } from './limits.ts';
+import type { Params } from './params.ts';
+import { type PersistedDocuments, resolveDocument } from './persisted.ts';
+import { requestError, withoutValues } from './refusal.ts';
+
+/** An operation that may be executed. */
+export interface PreparedOperation {
+  readonly document: DocumentNode;
+  readonly operation: OperationDefinitionNode;
+  readonly variables: Params['variables'];
+}
+
+export interface DocumentOptions {
+  readonly schema: GraphQLSchema;
+  readonly limits: DocumentLimits;
+  readonly persisted: PersistedDocuments;
+  /** Introspection, and suggestions in messages: what tells a stranger about the schema. */
+  readonly openToView: boolean;
+}
+
+/** Length in characters of all documents kept parsed. A parsed one takes some 60 times its text. */
+const MAX_CACHED_LENGTH = 512 * 1024;
+
+/**
+ * From a request's parameters to an operation, the checks in order of their cost: each before anything that the next
+ * could not bear.
+ * @throws GraphQLError, or an array of them where validation finds more than one fault.
+ */
+export function createDocuments({ schema, limits, persisted, openToView }: DocumentOptions) {
+  const valid = new LRUCache<string, DocumentNode>({
+    maxSize: MAX_CACHED_LENGTH,
+    sizeCalculation: (_, text) => text.length,
+  });
+  const rules = openToView ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
+
+  return function prepare(params: Params): PreparedOperation {
+    const text = resolveDocument(params, persisted);
+    requireWithin('bytes', Buffer.byteLength(text), limits.bytes);
+    const known = valid.get(text);
+    const document = known ?? parseDocument(text, limits);
+    const operation = selectOperation(document, params.operationName);
+    // The sizes of pages come with the variables, so this is counted for each request.
+    requireModestCost(schema, document, operation, params.variables, limits);
+    if (!known) {
+      const errors = validate(schema, document, rules, { maxErrors: 20, hideSuggestions: !openToView });
+      if (errors.length > 0) throw errors.map(asValidationError);
+      valid.set(text, document);
+    }
+    return { document, operation, variables: params.variables };
+  };
+}
+
+function parseDocument(text: string, { tokens }: DocumentLimits): DocumentNode {
+  try {
+    return parse(text, { maxTokens: tokens });
+  } catch (error) {
+    if (!(error instanceof GraphQLError)) {
+      // The parser recurses; it is the stack that has an end here.
+      throw requestError('DOCUMENT_TOO_COMPLEX', 'The document is nested too deeply.', {
+        extensions: { limit: 'depth' },
+      });
+    }
+    if (/more that \d+ tokens/.test(error.message)) requireWithin('tokens', Number.POSITIVE_INFINITY, tokens);
+    throw requestError('GRAPHQL_PARSE_FAILED', error.message, placeOf(error));
+  }
+}
+
+function selectOperation(document: DocumentNode, name: string | undefined): OperationDefinitionNode {
+  const operation = getOperationAST(document, name || undefined);
+  if (operation) return operation;
+  const several = document.definitions.some(({ kind }) => kind === Kind.OPERATION_DEFINITION);
+  const message = !several
+    ? 'The document has no operation.'
+    : name
+      ? 'The document has no operation of this name.'
+      : 'The document has several operations. Say which by `operationName`.';
+  throw requestError('OPERATION_RESOLUTION_FAILURE', message);
+}
+
+function asValidationError(error: GraphQLError): GraphQLError {
+  return requestError('GRAPHQL_VALIDATION_FAILED', withoutValues(error.message), placeOf(error));
+}
+
+function placeOf({ source, positions }: GraphQLError) {
+  return { ...(source && { source }), ...(positions && { positions: [...positions] }) };
+}

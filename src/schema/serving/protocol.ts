@@ -1,0 +1,201 @@
+import {
+  type ExecutionArgs,
+  type ExecutionResult,
+  type FormattedExecutionResult,
+  GraphQLError,
+} from 'graphql';
+import { makeServer, type ServerOptions } from 'graphql-ws';
+import type { Gateway } from '../../core/gateway.ts';
+import type { Telemetry } from '../../core/ports.ts';
+import { clientClosed } from '../../core/stream.ts';
+import { GatewayError, toGatewayError } from '../../domain/error.ts';
+import type { Principal } from '../../domain/principal.ts';
+import { createRequestId } from '../../http/request-id.ts';
+import { createCap } from './caps.ts';
+import { CLOSE, type Connection } from './connection.ts';
+import type { SocketLimits } from './limits.ts';
+import type { Operation, Operations, ResultStream } from './operation.ts';
+import { encodeFailure, encodeRefusal, logBug, refusal } from './refusal.ts';
+
+export interface ProtocolOptions {
+  readonly gateway: Pick<Gateway, 'authenticate' | 'watch'>;
+  readonly operations: Operations;
+  readonly limits: SocketLimits;
+  readonly telemetry: Pick<Telemetry, 'log'>;
+  /** While draining nothing new begins. */
+  readonly isDraining: () => boolean;
+}
+
+/** What is known of a socket; `extra` in the terms of graphql-ws. */
+export interface Extra {
+  readonly connection: Connection;
+  /** From the upgrade's `Authorization`, for clients that can send headers. */
+  readonly authorization: string | undefined;
+  principal?: Principal;
+}
+
+/** The subprotocol `graphql-transport-ws`, with this gateway's keys and operations. */
+export function createProtocol(options: ProtocolOptions) {
+  const { limits, telemetry } = options;
+  const connect = createConnect(options);
+  /** What comes of the operations that graphql-ws has been handed to execute. */
+  const begun = new WeakMap<ExecutionArgs, ResultStream>();
+  const resultsOf = (args: ExecutionArgs): ResultStream => {
+    const results = begun.get(args);
+    if (!results) throw new Error('an operation was not prepared');
+    return results;
+  };
+
+  return makeServer<Record<string, unknown>, Extra>({
+    connectionInitWaitTimeout: limits.initTimeoutMs,
+    onConnect: ({ extra, connectionParams }) => connect(extra, connectionParams ?? {}),
+    onSubscribe({ extra, subscriptions }, _id, payload) {
+      const requestId = createRequestId();
+      try {
+        if (Object.keys(subscriptions).length > limits.operations) throw tooManyOperations(limits);
+        const { args, results } = begin(extra, payload, requestId, options);
+        begun.set(args, results);
+        return args;
+      } catch (thrown) {
+        return asErrors(thrown, requestId, telemetry);
+      }
+    },
+    execute: resultsOf,
+    subscribe: resultsOf,
+    onNext: (_context, _id, _payload, _args, result) => withoutStatus(result),
+    onError: (_context, _id, _payload, errors) => errors.map(encodeRefusal),
+  });
+}
+
+/** Finds out whose connection it is, and keeps it for as long as the key holds. */
+function createConnect({ gateway, limits }: ProtocolOptions) {
+  const perKey = createCap(limits.perKey);
+
+  const identify = async (extra: Extra, params: Readonly<Record<string, unknown>>): Promise<void> => {
+    const { connection } = extra;
+    const given = params['authorization'] ?? extra.authorization;
+    // What is not text is no key.
+    const principal = await gateway.authenticate(typeof given === 'string' ? given : undefined);
+    if (connection.closing) return;
+    if (!perKey.take(principal.keyId)) return connection.close(CLOSE.tooManySockets);
+    extra.principal = principal;
+    const unwatch = gateway.watch(principal, (error) => connection.close(CLOSE.forbidden, error));
+    connection.socket.once('close', () => {
+      perKey.give(principal.keyId);
+      unwatch();
+    });
+  };
+
+  return async (extra: Extra, params: Readonly<Record<string, unknown>>): Promise<void> => {
+    try {
+      await identify(extra, params);
+    } catch (thrown) {
+      const { code } = toGatewayError(thrown);
+      if (code === 'internal') throw thrown;
+      const isRefusal = code === 'invalid_api_key' || code === 'missing_api_key';
+      extra.connection.close(isRefusal ? CLOSE.forbidden : CLOSE.tryAgainLater);
+    }
+  };
+}
+
+/** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
+function begin(
+  { connection, principal }: Extra,
+  payload: object,
+  requestId: string,
+  { operations, isDraining }: ProtocolOptions,
+): { readonly args: ExecutionArgs; readonly results: ResultStream } {
+  if (!principal) throw new Error('an operation came before its caller was known');
+  if (isDraining()) throw new GatewayError('shutting_down', 'The gateway is restarting. Connect again.');
+  const leaving = new AbortController();
+  const caller = { principal, requestId, signal: leaving.signal };
+  const operation = operations.prepare(operations.parse(payload), caller);
+  connection.operations.add(leaving);
+  const results = runOnDemand(operation, leaving, () => {
+    connection.operations.delete(leaving);
+    // The last message of the operation is still to go out.
+    if (isDraining()) setImmediate(closeIfIdle, connection);
+  });
+  return { args: operation.args, results };
+}
+
+/**
+ * The results of an operation, which begins when the first is asked for. Every operation looks like a stream to
+ * graphql-ws, because a stream is what it lets clients cancel. Leaving it aborts the operation, whatever is awaited.
+ */
+function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () => void): ResultStream {
+  let stream: ResultStream | undefined;
+  let ended = false;
+  const end = (): IteratorReturnResult<undefined> => {
+    if (!ended) onEnd();
+    ended = true;
+    return { done: true, value: undefined };
+  };
+  const begin = async (): Promise<IteratorResult<ExecutionResult, undefined>> => {
+    const result = await operation.run();
+    if (Symbol.asyncIterator in result) {
+      stream = result;
+      if (!ended) return await results.next();
+      await stream.return(undefined);
+    } else if (!ended) {
+      end();
+      return { done: false, value: result };
+    }
+    return end();
+  };
+  const results: ResultStream = {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      if (ended) return end();
+      if (!stream) return await begin();
+      const result = await stream.next();
+      return result.done ? end() : result;
+    },
+    async return() {
+      end();
+      leaving.abort(clientClosed());
+      await stream?.return(undefined);
+      return { done: true, value: undefined };
+    },
+    throw: () => results.return(undefined),
+    async [Symbol.asyncDispose]() {
+      await results.return(undefined);
+    },
+  };
+  return results;
+}
+
+/** A connection that nobody uses ends when the server does. */
+export function closeIfIdle(connection: Connection): void {
+  if (connection.operations.size === 0) connection.close(CLOSE.goingAway);
+}
+
+type Result = Parameters<NonNullable<ServerOptions['onNext']>>[4];
+
+/** @returns undefined for a result to be sent as it is. */
+function withoutStatus({ errors, data, extensions }: Result): FormattedExecutionResult | undefined {
+  if (!errors) return undefined;
+  return {
+    errors: errors.map(encodeRefusal),
+    ...(data !== undefined && { data }),
+    ...(extensions && { extensions }),
+  };
+}
+
+function tooManyOperations({ operations }: SocketLimits): GraphQLError {
+  return refusal('TOO_MANY_OPERATIONS', `More than ${operations} operations at once on one connection.`);
+}
+
+function asErrors(
+  thrown: unknown,
+  requestId: string,
+  telemetry: ProtocolOptions['telemetry'],
+): readonly GraphQLError[] {
+  if (thrown instanceof GraphQLError) return [thrown];
+  if (Array.isArray(thrown) && thrown.every((one) => one instanceof GraphQLError)) return thrown;
+  const failure = toGatewayError(thrown);
+  if (failure.code === 'internal') logBug(thrown, requestId, telemetry);
+  return [encodeFailure(failure, requestId)];
+}

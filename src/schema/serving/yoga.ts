@@ -1,0 +1,240 @@
+import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { GraphQLError, type GraphQLSchema } from 'graphql';
+import { createYoga, type Plugin } from 'graphql-yoga';
+import type { Gateway } from '../../core/gateway.ts';
+import type { Clock, Telemetry } from '../../core/ports.ts';
+import { clientClosed } from '../../core/stream.ts';
+import { GatewayError, toGatewayError } from '../../domain/error.ts';
+import type { Principal } from '../../domain/principal.ts';
+import { answerCors, type CorsOrigins } from '../../http/cors.ts';
+import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
+import { requestIdOf } from '../../http/request-id.ts';
+import { readJson, requireJsonBody } from './body.ts';
+import { PAGE_POLICY, renderPage } from './graphiql.ts';
+import { type Accepted, EVENT_STREAM, negotiate, wantsPage } from './negotiate.ts';
+import type { Operation, Operations } from './operation.ts';
+import { parseSearch } from './params.ts';
+import { encodeFailure, encodeRefusal, logBug, refusal, statusOf } from './refusal.ts';
+
+export interface HttpOptions {
+  readonly gateway: Pick<Gateway, 'authenticate' | 'watch'>;
+  readonly schema: GraphQLSchema;
+  readonly operations: Operations;
+  readonly path: string;
+  readonly production: boolean;
+  /** A key that GraphiQL offers its visitors, where there is one that is public anyway. */
+  readonly exampleKey?: string;
+  readonly corsOrigins: CorsOrigins;
+  readonly maxBodyBytes: number;
+  readonly stallMs: number;
+  readonly telemetry: Pick<Telemetry, 'log'>;
+  readonly clock: Clock;
+}
+
+/** What Yoga is handed with a request: everything but the answer is decided by then. */
+interface Decided {
+  readonly operation: Operation;
+  readonly res: ServerResponse;
+}
+
+const EXPOSED_HEADERS = ['x-request-id', ...LIMIT_HEADERS, 'retry-after'].join(', ');
+
+/**
+ * GraphQL over HTTP: single results, and streams of them as server-sent events. Whether a request may be executed is
+ * decided here, cheapest question first; Yoga then turns its results into a response.
+ */
+export function createHttpHandler(options: HttpOptions): RequestListener {
+  const { telemetry } = options;
+  const yoga = createYoga<Decided>({
+    schema: options.schema,
+    graphqlEndpoint: options.path,
+    // Each of these has its one place elsewhere, or is of no use here.
+    cors: false,
+    graphiql: false,
+    landingPage: false,
+    batching: false,
+    multipart: false,
+    maxRequestBodySize: false,
+    parserAndValidationCache: false,
+    maskedErrors: false,
+    logging: false,
+    plugins: [useDecision()],
+  });
+
+  return (req, res) => {
+    const requestId = requestIdOf(req);
+    const leaving = new AbortController();
+    // The request's own `close` comes as soon as its body has been read; only the response's says who left.
+    res.once('close', () => {
+      if (!res.writableFinished) leaving.abort(clientClosed());
+    });
+    setStandardHeaders(res, requestId);
+    if (answerCors(req, res, options.corsOrigins, EXPOSED_HEADERS)) return;
+    const accepted = negotiate(req.headers.accept);
+
+    const serve = async () => {
+      if (await answerPage(req, res, options)) return;
+      const { operation, principal } = await decide(req, res, requestId, leaving, accepted, options);
+      req.headers.accept = acceptFor(operation, accepted);
+      if (operation.type === 'subscription') follow(res, principal, leaving, options);
+      await yoga(req, res, { operation, res });
+    };
+    serve().catch((thrown: unknown) => {
+      const failure = asFailure(thrown);
+      if (failure instanceof GatewayError && failure.code === 'internal')
+        logBug(thrown, requestId, telemetry);
+      refuse(res, failure, accepted, requestId);
+    });
+  };
+}
+
+/** Lets Yoga do what has been decided, and shows the limits as of it. */
+function useDecision(): Plugin<object, Decided> {
+  return {
+    onRequestParse: ({ setRequestParser }) => setRequestParser(() => ({ query: '' })),
+    onParams: ({ context, setParamsHandler }) =>
+      setParamsHandler(async () => {
+        const { operation, res } = context;
+        const result = await operation.run();
+        for (const [name, value] of Object.entries(limitHeaders(operation.limits))) {
+          if (!res.headersSent) res.setHeader(name, value);
+        }
+        return result;
+      }),
+  };
+}
+
+/** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
+async function decide(
+  req: IncomingMessage,
+  res: ServerResponse,
+  requestId: string,
+  leaving: AbortController,
+  accepted: Accepted,
+  { gateway, operations, path, maxBodyBytes }: HttpOptions,
+): Promise<{ readonly operation: Operation; readonly principal: Principal }> {
+  const [pathname = '', search = ''] = (req.url ?? '').split(/\?(.*)/s);
+  if (pathname !== path) throw new GatewayError('not_found', 'There is nothing at this path.');
+  if (req.method !== 'GET' && req.method !== 'POST') {
+    res.setHeader('allow', 'GET, POST');
+    throw new GatewayError('method_not_allowed', 'GraphQL is served by GET and POST.');
+  }
+  if (!accepted.json && !accepted.stream) {
+    const message = `Accept application/graphql-response+json, application/json or ${EVENT_STREAM}.`;
+    throw refusal('NOT_ACCEPTABLE', message, 406);
+  }
+  if (req.method === 'POST') requireJsonBody(req, maxBodyBytes);
+  // `Authorization` is the only carrier. A page of a foreign origin cannot send it without the browser's leave, so it
+  // is also what protects from forged requests, GET included.
+  const principal = await gateway.authenticate(req.headersDistinct['authorization']?.join(', '));
+  const raw =
+    req.method === 'POST' ? await readJson(req, maxBodyBytes) : parseSearch(new URLSearchParams(search));
+  const params = operations.parse(raw);
+  const operation = operations.prepare(params, { principal, requestId, signal: leaving.signal });
+  requireMethod(req, res, operation);
+  if (operation.type === 'subscription' && !accepted.stream) {
+    throw refusal('NOT_ACCEPTABLE', `A subscription is answered as ${EVENT_STREAM}. Accept that.`, 406);
+  }
+  return { operation, principal };
+}
+
+function requireMethod(req: IncomingMessage, res: ServerResponse, { type }: Operation): void {
+  if (req.method !== 'GET' || type === 'query') return;
+  res.setHeader('allow', 'POST');
+  throw new GatewayError('method_not_allowed', `A ${type} needs a POST request.`);
+}
+
+/** Which of the types that a client accepts fits the operation. */
+function acceptFor({ type }: Operation, { json, stream }: Accepted): string {
+  return type === 'subscription' || (stream && json === undefined) ? EVENT_STREAM : (json ?? EVENT_STREAM);
+}
+
+/** What a stream needs beside its results: an end when its key ends, and when its reader does not read. */
+function follow(
+  res: ServerResponse,
+  principal: Principal,
+  leaving: AbortController,
+  { gateway, clock, stallMs }: HttpOptions,
+): void {
+  // Tells nginx to pass each event on as it comes.
+  res.setHeader('x-accel-buffering', 'no');
+  const unwatch = gateway.watch(principal, (error) => leaving.abort(error));
+  let drained = true;
+  let cancelTimer = () => {};
+  const look = () => {
+    if (res.writableNeedDrain && !drained) return void res.destroy();
+    drained = !res.writableNeedDrain;
+    cancelTimer = clock.after(stallMs, look);
+  };
+  look();
+  res.on('drain', () => {
+    drained = true;
+  });
+  res.once('close', () => {
+    cancelTimer();
+    unwatch();
+  });
+}
+
+/** A browser's visit, which needs no key. @returns whether it was one. */
+async function answerPage(
+  req: IncomingMessage,
+  res: ServerResponse,
+  { path, production, exampleKey }: HttpOptions,
+): Promise<boolean> {
+  if (production || req.method !== 'GET' || req.url !== path || !wantsPage(req.headers.accept)) return false;
+  const page = await renderPage(path, exampleKey);
+  res.setHeader('content-type', 'text/html; charset=utf-8');
+  res.setHeader('content-security-policy', PAGE_POLICY);
+  res.end(page);
+  return true;
+}
+
+function setStandardHeaders(res: ServerResponse, requestId: string): void {
+  res.setHeader('x-request-id', requestId);
+  res.setHeader('x-content-type-options', 'nosniff');
+  res.setHeader('x-frame-options', 'DENY');
+  res.setHeader('referrer-policy', 'no-referrer');
+  res.setHeader('cache-control', 'no-store');
+  res.setHeader('vary', 'Accept');
+}
+
+type Failure = GatewayError | readonly GraphQLError[];
+
+function asFailure(thrown: unknown): Failure {
+  if (thrown instanceof GraphQLError) return [thrown];
+  const isList = Array.isArray(thrown) && thrown.every((one) => one instanceof GraphQLError);
+  return isList ? thrown : toGatewayError(thrown);
+}
+
+/** The end of every request that was not executed, in the body that the specification describes. */
+function refuse(res: ServerResponse, failure: Failure, { json, stream }: Accepted, requestId: string): void {
+  if (res.headersSent || res.destroyed) return void res.destroy();
+  const errors = failure instanceof GatewayError ? [encodeFailure(failure, requestId)] : failure;
+  const status = failure instanceof GatewayError ? statusOf(failure) : statusFor(failure, json);
+  if (failure instanceof GatewayError) {
+    if (status === 401) res.setHeader('www-authenticate', 'Bearer');
+    if (status === 503)
+      res.setHeader('retry-after', String(Math.ceil((failure.retryAfterMs ?? 1000) / 1000)));
+  }
+  const body = JSON.stringify({ errors: errors.map(encodeRefusal) });
+  res.statusCode = status;
+  // Who follows streams only gets the refusal as the one event of a stream, where it is a GraphQL response at all.
+  if (status === 200 && stream && json === undefined) {
+    res.setHeader('content-type', EVENT_STREAM);
+    return void res.end(`event: next\ndata: ${body}\n\nevent: complete\ndata:\n\n`);
+  }
+  res.setHeader('content-type', `${json ?? 'application/json'}; charset=utf-8`);
+  res.end(body);
+}
+
+/** `application/graphql-response+json` has statuses of its own; to all others a GraphQL error is a success of HTTP. */
+function statusFor(errors: readonly GraphQLError[], json: Accepted['json']): number {
+  const statuses = errors.map(({ extensions }) => {
+    const { http } = extensions;
+    const isHttp = typeof http === 'object' && http !== null && 'status' in http && 'spec' in http;
+    if (!isHttp || typeof http.status !== 'number') return 400;
+    return http.spec === true && json !== 'application/graphql-response+json' ? 200 : http.status;
+  });
+  return Math.max(...statuses);
+}

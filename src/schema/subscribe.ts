@@ -1,0 +1,122 @@
+import {
+  createSourceEventStream,
+  type ExecutionArgs,
+  type ExecutionResult,
+  executeSubscriptionEvent,
+  type FieldNode,
+  type GraphQLObjectType,
+  isLeafType,
+  isNonNullType,
+  isObjectType,
+  mapSourceToResponseEvent,
+  type SelectionSetNode,
+  type ValidatedSubscriptionArgs,
+  validateSubscriptionArgs,
+} from 'graphql';
+
+/** How results are called, by the property of the event that they show. */
+type Plan = ReadonlyMap<string, string>;
+
+/** The events that come once a token. */
+const FREQUENT: readonly unknown[] = ['ChatContentDelta', 'ChatReasoningDelta'];
+
+/**
+ * What `subscribe` of graphql-js does, with the same results, but cheaper for each token.
+ *
+ * The executor makes and aborts an AbortController for every event, and spends more on the reason of that than on all
+ * the rest. A delta is a flat object of scalars, so what a selection takes of it is worked out once; whatever is more
+ * than that, and every other event, goes the usual way.
+ */
+export async function subscribe(
+  args: ExecutionArgs,
+): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult> {
+  const validated = validateSubscriptionArgs(args);
+  if (!('schema' in validated)) return { errors: validated };
+  const source = await createSourceEventStream(validated);
+  if (!(Symbol.asyncIterator in source)) return source;
+  return mapSourceToResponseEvent(validated, source, createEventExecutor(validated));
+}
+
+function createEventExecutor(args: ValidatedSubscriptionArgs): typeof executeSubscriptionEvent {
+  const root = onlyField(args.operation.selectionSet);
+  if (root?.name.value !== 'chatCompletion' || !root.selectionSet) return executeSubscriptionEvent;
+  const { selectionSet } = root;
+  const rootName = root.alias?.value ?? root.name.value;
+  const plans = new Map<unknown, Plan | undefined>();
+  for (const name of FREQUENT) {
+    const type = args.schema.getType(String(name));
+    if (isObjectType(type)) plans.set(name, planFor(type, selectionSet, args));
+  }
+  return (eventArgs) => {
+    const event = eventArgs.rootValue as Readonly<Record<string, unknown>>;
+    const plan = plans.get(event['__typename']);
+    return plan ? { data: nameless(rootName, show(event, plan)) } : executeSubscriptionEvent(eventArgs);
+  };
+}
+
+function show(event: Readonly<Record<string, unknown>>, plan: Plan): Record<string, unknown> {
+  const shown: Record<string, unknown> = Object.create(null);
+  for (const [name, property] of plan) shown[name] = event[property];
+  return shown;
+}
+
+/** An object without a prototype, as a client may call a field anything. */
+function nameless(name: string, value: unknown): Record<string, unknown> {
+  const object: Record<string, unknown> = Object.create(null);
+  object[name] = value;
+  return object;
+}
+
+function onlyField({ selections }: SelectionSetNode): FieldNode | undefined {
+  const [first] = selections;
+  return selections.length === 1 && first?.kind === 'Field' && !first.directives?.length ? first : undefined;
+}
+
+/** @returns undefined where the selection asks for more than properties. */
+function planFor(
+  type: GraphQLObjectType,
+  selectionSet: SelectionSetNode,
+  args: ValidatedSubscriptionArgs,
+): Plan | undefined {
+  const plan = new Map<string, string>();
+  /** A fragment adds what it has once, however often it is spread. */
+  const spread = new Set<string>();
+  const add = ({ selections }: SelectionSetNode): boolean =>
+    selections.every((selection) => {
+      // `@skip`, `@include` and whatever else may come are the executor's.
+      if (selection.directives?.length) return false;
+      if (selection.kind === 'Field') {
+        const property = propertyOf(type, selection.name.value);
+        if (property === undefined) return false;
+        plan.set(selection.alias?.value ?? selection.name.value, property);
+        return true;
+      }
+      if (selection.kind === 'FragmentSpread') {
+        if (spread.has(selection.name.value)) return true;
+        spread.add(selection.name.value);
+      }
+      const fragment =
+        selection.kind === 'InlineFragment' ? selection : args.fragmentDefinitions[selection.name.value];
+      if (!fragment || fragment.directives?.length) return false;
+      const condition = fragment.typeCondition?.name.value;
+      return !applies(type, condition) || add(fragment.selectionSet);
+    });
+  return add(selectionSet) ? plan : undefined;
+}
+
+function applies(type: GraphQLObjectType, condition: string | undefined): boolean {
+  return (
+    condition === undefined ||
+    condition === type.name ||
+    type.getInterfaces().some((implemented) => implemented.name === condition)
+  );
+}
+
+/** The property that a field shows as it is, or undefined where there is more to it. */
+function propertyOf(type: GraphQLObjectType, name: string): string | undefined {
+  if (name === '__typename') return name;
+  const field = type.getFields()[name];
+  const property: unknown = field?.extensions['pothosExposedField'];
+  const isScalar = field && isNonNullType(field.type) && isLeafType(field.type.ofType);
+  return isScalar && typeof property === 'string' ? property : undefined;
+}
