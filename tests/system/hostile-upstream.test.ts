@@ -31,6 +31,7 @@ afterAll(async () => {
   await server.close();
   canary.closeAllConnections();
   canary.close();
+  await once(canary, 'close');
 });
 afterEach(() => expect(visits).toEqual([]));
 

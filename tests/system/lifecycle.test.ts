@@ -123,28 +123,44 @@ describe('SIGTERM', () => {
 describe('a process that is killed', () => {
   test('breaks its streams, keeps what it had completed, and its slots come free when their leases end', async () => {
     const killed = await startShared();
-    const { key, secret } = await operator.createKey({ limits: { concurrentRequests: 2 } });
-    const ids: readonly string[] = ['killed-1', 'killed-2', 'killed-3'];
-    for (const requestId of ids) expect(await statusOf(chat(killed, secret, { requestId }))).toBe(200);
+    const { key, secret } = await operator.createKey({ limits: { concurrentRequests: 3 } });
     const streams = await Promise.all([1, 2].map(() => openStream(killed, secret, { script: ENDLESS })));
     await Promise.all(streams.map((stream) => stream.untilEvents(3)));
+    const ids: readonly string[] = ['killed-1', 'killed-2', 'killed-3'];
+    for (const requestId of ids) expect(await statusOf(chat(killed, secret, { requestId }))).toBe(200);
     await killed.kill();
     for (const stream of streams) {
       expect(await stream.ended()).toMatchObject({ done: false, errorCode: undefined, broken: true });
     }
 
+    await ageUnwritten();
     const successor = await startShared();
     const rows = await operator.untilRows(key.keyId, ids.length);
     expect(rows.map((row) => row.request_id).sort()).toEqual(ids);
+
+    const third = await openStream(successor, secret, { script: ENDLESS });
+    await third.untilEvents(3);
     expect(await statusOf(chat(successor, secret))).toBe(429);
-    await endLeases(key.keyId);
+    await endLeases(key.keyId, 2);
     expect(await statusOf(chat(successor, secret))).toBe(200);
+    third.leave();
   });
 
-  /** What half a minute without a renewal does. */
-  async function endLeases(keyId: string): Promise<void> {
+  /** What half a minute does to usage that the killed process had in hand. */
+  async function ageUnwritten(): Promise<void> {
+    const stream = ['llmgw:usage', 'ledger'] as const;
+    const pending = (await redis.command('XPENDING', ...stream, '-', '+', 100)) as readonly [string][];
+    for (const [id] of pending) {
+      await redis.command('XCLAIM', ...stream, 'ledger', 0, id, 'IDLE', 60_000, 'JUSTID');
+    }
+  }
+
+  /** What half a minute without a renewal does to the oldest running requests of a key. */
+  async function endLeases(keyId: string, count: number): Promise<void> {
+    const running = (await redis.command('HKEYS', `llmgw:{${keyId}}:held`)) as readonly string[];
     const leases = (await redis.command('ZRANGE', `llmgw:{${keyId}}:expiry`, 0, -1)) as readonly string[];
-    for (const id of leases) await redis.command('ZADD', `llmgw:{${keyId}}:expiry`, 1, id);
+    const oldest = leases.filter((id) => running.includes(id)).slice(0, count);
+    for (const id of oldest) await redis.command('ZADD', `llmgw:{${keyId}}:expiry`, 1, id);
   }
 });
 

@@ -37,17 +37,36 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => opened.disposeAsync());
 
-/** Sends `count` requests at once, spread evenly. @returns how many had each status. */
-async function sendEverywhere(secrets: readonly string[], count: number): Promise<Record<number, number>> {
-  const answers = Array.from({ length: count }, (_, index) => {
+interface Outcome {
+  readonly status: number;
+  readonly degraded: boolean;
+}
+
+/** Sends `count` requests at once, spread evenly. */
+function sendEverywhere(secrets: readonly string[], count: number): Promise<readonly Outcome[]> {
+  const send = async (index: number): Promise<Outcome> => {
     const gateway = replicas[index % replicas.length];
     const secret = secrets[index % secrets.length];
     if (gateway === undefined || secret === undefined) throw new Error('there is none');
-    return statusOf(chat(gateway, secret, { signal: AbortSignal.timeout(25_000) }));
-  });
-  const counts: Record<number, number> = {};
-  for (const status of await Promise.all(answers)) counts[status] = (counts[status] ?? 0) + 1;
-  return counts;
+    const response = await chat(gateway, secret, { signal: AbortSignal.timeout(25_000) });
+    await response.arrayBuffer();
+    return {
+      status: response.status,
+      degraded: response.headers.get('x-ratelimit-mode') === 'degraded',
+    };
+  };
+  return Promise.all(Array.from({ length: count }, (_, index) => send(index)));
+}
+
+/**
+ * Exactly so many passed, and all others were refused. A machine that is busy enough starves Redis for longer than it
+ * may be silent; whoever then counts for itself says so, and has its own share.
+ */
+function expectAdmitted(outcomes: readonly Outcome[], atLeast: number, atMost: number): void {
+  expect(outcomes.filter(({ status }) => status !== 200 && status !== 429)).toEqual([]);
+  const admitted = outcomes.filter(({ status }) => status === 200);
+  expect(admitted.length).toBeGreaterThanOrEqual(atLeast);
+  expect(admitted.filter(({ degraded }) => !degraded).length).toBeLessThanOrEqual(atMost);
 }
 
 describe('three gateways on one Redis and one PostgreSQL', () => {
@@ -55,11 +74,9 @@ describe('three gateways on one Redis and one PostgreSQL', () => {
     const { key, secret } = await operator.createKey({ limits: { requestsPerMinute: 10 } });
     // A bucket of 10 gives one back every 6 s, and this burst takes longer than that on a machine that is busy enough.
     const begun = Date.now();
-    const counts = await sendEverywhere([secret], 300);
+    const outcomes = await sendEverywhere([secret], 300);
     const given = Math.floor((Date.now() - begun) / 6000);
-    expect(counts[200]).toBeGreaterThanOrEqual(10);
-    expect(counts[200]).toBeLessThanOrEqual(10 + given);
-    expect((counts[200] ?? 0) + (counts[429] ?? 0)).toBe(300);
+    expectAdmitted(outcomes, 10, 10 + given);
     expect(await operator.untilRows(key.keyId, 300)).toHaveLength(300);
   });
 
@@ -104,15 +121,13 @@ describe('three gateways on one Redis and one PostgreSQL', () => {
 
   test('all accept both secrets of a rotated key while its grace lasts, on one account', async () => {
     const { key, secret } = await operator.createKey({ limits: { requestsPerMinute: 12 } });
+    const begun = Date.now();
     for (const gateway of replicas) expect(await statusOf(chat(gateway, secret))).toBe(200);
     const rotated = await runKeys(environment, 'rotate', key.keyId, '--grace', '1h');
     const both = [secret, String(rotated['secret'])];
-    const begun = Date.now();
-    const counts = await sendEverywhere([...both, ...both.toReversed()], 60);
-    const given = Math.ceil((Date.now() - begun + 10_000) / 5000);
-    expect(counts[200]).toBeGreaterThanOrEqual(9);
-    expect(counts[200]).toBeLessThanOrEqual(9 + given);
-    expect((counts[200] ?? 0) + (counts[429] ?? 0)).toBe(60);
+    const outcomes = await sendEverywhere([...both, ...both.toReversed()], 60);
+    // One comes back every 5 s.
+    expectAdmitted(outcomes, 9, 9 + Math.floor((Date.now() - begun) / 5000));
 
     await runKeys(environment, 'rotate', key.keyId);
     for (const gateway of replicas) {

@@ -71,9 +71,9 @@ describe('failures with their real causes, as the official SDK sees them', () =>
   });
 
   test('OAI-73 MUST answer an unknown model and an unknown path as NotFoundError', async () => {
-    for (const answer of [client.chat.completions.create({ ...CHAT, model: 'none' }), client.get('/none')]) {
-      expect(await failureOf(answer)).toBeInstanceOf(NotFoundError);
-    }
+    const model = failureOf(client.chat.completions.create({ ...CHAT, model: 'none' }));
+    const path = failureOf(client.get('/none'));
+    for (const failure of [await model, await path]) expect(failure).toBeInstanceOf(NotFoundError);
   });
 
   test.each<[string, Script, number, string, number]>([

@@ -185,8 +185,9 @@ class Counter {
     const field = parent && findField(this.#schema, parent, node);
     const page = field && pageSize(node, field, this.#variables);
     const isList = field !== undefined && isListType(getNullableType(field.type));
-    // The list in a page is the page itself.
-    const entries = page ?? (isList && !inPage ? LIST_SIZE : 1);
+    // The list in a page is the page itself, and introspection has a depth of its own in validation.
+    const isCounted = isList && !inPage && !parent?.name.startsWith('__');
+    const entries = page ?? (isCounted ? LIST_SIZE : 1);
     const type = field && getNamedType(field.type);
     const below = node.selectionSet
       ? this.#selections(node.selectionSet, type, page !== undefined && !isList)

@@ -74,7 +74,8 @@ function parseDocument(text: string, { tokens }: DocumentLimits): DocumentNode {
         extensions: { limit: 'depth' },
       });
     }
-    if (/more that \d+ tokens/.test(error.message)) requireWithin('tokens', Number.POSITIVE_INFINITY, tokens);
+    if (/more tha[nt] \d+ tokens/.test(error.message))
+      requireWithin('tokens', Number.POSITIVE_INFINITY, tokens);
     throw requestError('GRAPHQL_PARSE_FAILED', error.message, placeOf(error));
   }
 }

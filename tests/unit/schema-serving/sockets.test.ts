@@ -1,0 +1,319 @@
+import { once } from 'node:events';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import type { GraphQLServerConfig } from '../../../src/schema/serving/index.ts';
+import { createTestClock } from '../../support/clock.ts';
+import { BEARER, type GraphQLHarness, OTHER_KEY, startGraphQLServer } from '../../support/graphql-server.ts';
+import { openRawSocket } from '../../support/raw-socket.ts';
+import { until } from '../../support/until.ts';
+import { openWsClient, refusedHandshake, type WsClient } from '../../support/ws-client.ts';
+
+const AUTHORIZATION = { authorization: BEARER };
+const opened: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close();
+});
+
+async function start(
+  config: Partial<GraphQLServerConfig> = {},
+  over: Parameters<typeof startGraphQLServer>[1] = {},
+): Promise<GraphQLHarness> {
+  const server = await startGraphQLServer(config, over);
+  opened.push(() => server.close());
+  return server;
+}
+
+async function connect(
+  server: GraphQLHarness,
+  payload: object = AUTHORIZATION,
+  options?: Parameters<typeof openWsClient>[1],
+): Promise<WsClient> {
+  const client = await openWsClient(server.wsUrl, options);
+  opened.push(() => client.socket.terminate());
+  await client.init(payload);
+  return client;
+}
+
+describe('handshakes', () => {
+  test('a foreign origin is refused with 403 where origins are listed, and is welcome where they are not', async () => {
+    const listed = await start({ corsOrigins: ['https://app.example'] });
+    for (const origin of [
+      'https://evil.example',
+      'null',
+      'https://app.example.evil.example',
+      'http://app.example',
+    ]) {
+      expect([origin, await refusedHandshake(listed.wsUrl, { origin })]).toEqual([origin, 403]);
+    }
+    await connect(listed, AUTHORIZATION, { origin: 'https://app.example' });
+    await connect(listed);
+    await connect(await start(), AUTHORIZATION, { origin: 'https://evil.example' });
+  });
+
+  test('another path is refused with 404', async () => {
+    const server = await start();
+    const url = server.wsUrl.replace('/graphql', '/graphql/x');
+    expect(await refusedHandshake(url)).toBe(404);
+  });
+
+  test('more sockets of one address than allowed are refused with 429, until one has closed', async () => {
+    const server = await start({ limits: { socket: { perAddress: 2 } } });
+    const first = await connect(server);
+    await connect(server);
+    expect(await refusedHandshake(server.wsUrl)).toBe(429);
+    first.socket.close();
+    await first.closed;
+    await connect(server);
+  });
+
+  test('behind a trusted proxy the address is the one that the proxy has seen', async () => {
+    const server = await start({ trustedProxies: 1, limits: { socket: { perAddress: 1 } } });
+    const from = (address: string) => ({ 'x-forwarded-for': address });
+    await connect(server, AUTHORIZATION, { headers: from('10.0.0.1') });
+    expect(await refusedHandshake(server.wsUrl, from('10.9.9.9, 10.0.0.1'))).toBe(429);
+    await connect(server, AUTHORIZATION, { headers: from('10.0.0.1, 10.0.0.2') });
+  });
+
+  test('more sockets of one key than allowed are closed with 1013; other keys are not concerned', async () => {
+    const server = await start({ limits: { socket: { perKey: 1 } } });
+    const first = await connect(server);
+    const second = await openWsClient(server.wsUrl);
+    second.send({ type: 'connection_init', payload: AUTHORIZATION });
+    expect((await second.closed).code).toBe(1013);
+    await connect(server, { authorization: `Bearer ${OTHER_KEY}` });
+    first.socket.close();
+    await first.closed;
+    await connect(server);
+  });
+});
+
+describe('what one socket may take', () => {
+  test('a message larger than a request may be closes with 1009', async () => {
+    const server = await start({ maxBodyBytes: 10_000 });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.send('x'.repeat(10_001));
+    expect((await client.closed).code).toBe(1009);
+    await until(() => server.running() === 0);
+  });
+
+  test('before its key is known a socket may send little, in messages or in pieces of them', async () => {
+    const server = await start({ limits: { socket: { bytesBeforeInit: 1000 } } });
+    const whole = await openWsClient(server.wsUrl);
+    whole.send({ type: 'ping', payload: { x: 'x'.repeat(2000) } });
+    expect((await whole.closed).code).toBe(1009);
+    const pieces = await openWsClient(server.wsUrl);
+    for (let index = 0; index < 400; index++) pieces.socket.send('xxxx', { fin: false });
+    expect((await pieces.closed).code).toBe(1009);
+    const known = await connect(server);
+    known.subscribe('a', '{ hello }', { unused: 'x'.repeat(5000) });
+    expect((await known.next()).type).toBe('next');
+  });
+
+  test('unfinished fragments without end close the socket', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.socket.send('x', { fin: false });
+    for (let index = 0; index < 2000; index++) client.socket.send('', { fin: false });
+    expect([1008, 1009, 1006]).toContain((await client.closed).code);
+  });
+
+  test('operations beyond the cap are refused one by one; the socket and the others live on', async () => {
+    const server = await start({ limits: { socket: { operations: 3 } } });
+    const client = await connect(server);
+    for (const id of ['a', 'b', 'c', 'd']) client.subscribe(id, 'subscription { said }');
+    const { id, type, payload } = await client.next();
+    expect([id, type, payload?.[0]?.extensions.code]).toEqual(['d', 'error', 'TOO_MANY_OPERATIONS']);
+    expect(server.running()).toBe(3);
+    client.send({ id: 'a', type: 'complete' });
+    await until(() => server.running() === 2);
+    client.subscribe('e', 'subscription { said }');
+    await until(() => server.running() === 3);
+  });
+
+  test.each([
+    ['messages', (client: WsClient) => client.send({ type: 'pong' })],
+    ['pings of WebSocket', (client: WsClient) => client.socket.ping()],
+  ])('a flood of %s closes with 1008, and its operations end', async (_name, flood) => {
+    const server = await start({ limits: { socket: { messageBurst: 50, messagesPerSecond: 1 } } });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    for (let count = 0; count < 60; count++) flood(client);
+    expect(await client.closed).toEqual({ code: 1008, reason: 'Too many messages' });
+    await until(() => server.running() === 0);
+  });
+});
+
+describe('sockets that nobody is behind any more', () => {
+  test('who does not answer a ping is cut off when the next is due; who does, is not', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { pingMs: 1000 } } }, { clock });
+    const alive = await connect(server);
+    const dead = await connect(server);
+    dead.socket.pause();
+    dead.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    const pinged = once(alive.socket, 'ping');
+    await clock.advance(1000);
+    await pinged;
+    // The pong has to make its way back.
+    alive.send({ type: 'ping' });
+    await alive.next();
+    await clock.advance(1000);
+    await until(() => server.running() === 0);
+    alive.subscribe('b', '{ hello }');
+    expect((await alive.next()).type).toBe('next');
+  });
+
+  test('a reader that has stopped reading holds little, and is cut off after the stall limit', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { pingMs: 1e9, stallMs: 5000 } } }, { clock });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    const before = clock.pending();
+    // What the kernel's buffers take is not the server's.
+    const text = 'x'.repeat(1_000_000);
+    while (clock.pending() === before) {
+      server.say(text);
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      if (server.running() === 0) break;
+    }
+    for (let count = 0; count < 20; count++) server.say(text);
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(5000);
+    await until(() => server.running() === 0);
+  });
+});
+
+describe('keys that end', () => {
+  test('end the operations and the socket with 4403 at once, and nothing is executed any more', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    const before = server.executed();
+    server.revoke();
+    client.subscribe('b', 'mutation { count }');
+    expect(await client.closed).toEqual({ code: 4403, reason: 'Forbidden' });
+    await until(() => server.running() === 0 && server.watching() === 0);
+    expect(server.executed()).toBe(before);
+  });
+
+  test('end an event stream too', async () => {
+    const server = await start();
+    const response = await server.post({ query: 'subscription { said }' }, { accept: 'text/event-stream' });
+    await until(() => server.running() === 1);
+    server.revoke();
+    expect(await response.text()).toContain('event: complete');
+    await until(() => server.running() === 0 && server.watching() === 0);
+  });
+});
+
+describe('a server that drains', () => {
+  test('closes idle sockets with 1001, lets operations end, begins none, and then closes theirs', async () => {
+    const server = await start();
+    const idle = await connect(server);
+    const busy = await connect(server);
+    busy.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    const drained = server.server.drain(10_000);
+    expect(await idle.closed).toEqual({ code: 1001, reason: 'Going away' });
+    busy.subscribe('b', '{ hello }');
+    const refused = await busy.next();
+    expect([refused.id, refused.type, refused.payload?.[0]?.extensions.code]).toEqual([
+      'b',
+      'error',
+      'SHUTTING_DOWN',
+    ]);
+    server.say('last words');
+    expect((await busy.next()).payload).toEqual({ data: { said: 'last words' } });
+    busy.send({ id: 'a', type: 'complete' });
+    expect(await busy.closed).toEqual({ code: 1001, reason: 'Going away' });
+    await drained;
+  });
+
+  test('the last message of an operation comes before the close', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { count(to: 500) }');
+    await client.next();
+    const drained = server.server.drain(10_000);
+    const types: string[] = [];
+    for (let index = 1; index <= 500; index++) types.push((await client.next()).type);
+    expect([types.filter((type) => type === 'next').length, types.at(-1)]).toEqual([499, 'complete']);
+    expect((await client.closed).code).toBe(1001);
+    await drained;
+  });
+});
+
+describe('event streams', () => {
+  test('leaving one ends its stream at once', async () => {
+    const server = await start();
+    const leaving = new AbortController();
+    const response = await fetch(server.url, {
+      method: 'POST',
+      headers: { authorization: BEARER, 'content-type': 'application/json', accept: 'text/event-stream' },
+      body: JSON.stringify({ query: 'subscription { said }' }),
+      signal: leaving.signal,
+    });
+    expect(response.headers.get('content-type')).toBe('text/event-stream');
+    expect(response.headers.get('x-accel-buffering')).toBe('no');
+    await until(() => server.running() === 1);
+    leaving.abort();
+    await response.text().catch(() => undefined);
+    await until(() => server.running() === 0 && server.watching() === 0);
+  });
+
+  test('aborting the request of a mutation ends its resolver at once', async () => {
+    const server = await start();
+    const leaving = new AbortController();
+    const request = fetch(server.url, {
+      method: 'POST',
+      headers: { authorization: BEARER, 'content-type': 'application/json' },
+      body: JSON.stringify({ query: 'mutation { wait }' }),
+      signal: leaving.signal,
+    });
+    await until(() => server.running() === 1);
+    leaving.abort();
+    await request.catch(() => undefined);
+    await until(() => server.running() === 0);
+    expect(server.logs).toEqual([]);
+  });
+
+  test('a reader that has stopped reading is cut off after the stall limit', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { stallMs: 5000 } }, { clock });
+    const socket = await openRawSocket(server.port);
+    opened.push(() => socket.destroy());
+    const body = JSON.stringify({ query: 'subscription { said }' });
+    socket.send(
+      `POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: ${BEARER}\r\nAccept: text/event-stream\r\n` +
+        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    await until(() => server.running() === 1);
+    socket.stopReading();
+    for (let count = 0; count < 30; count++) {
+      server.say('x'.repeat(1_000_000));
+      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+    }
+    await clock.advance(5000);
+    await clock.advance(5000);
+    await until(() => server.running() === 0);
+  });
+});
+
+test('10,000 subscriptions opened and closed leave nothing behind', async () => {
+  const server = await start({ limits: { socket: { messageBurst: 1e9, operations: 200 } } });
+  const client = await connect(server);
+  for (let round = 0; round < 100; round++) {
+    for (let index = 0; index < 100; index++) client.subscribe(`${round}-${index}`, 'subscription { said }');
+    await until(() => server.running() === 100);
+    for (let index = 0; index < 100; index++) client.send({ id: `${round}-${index}`, type: 'complete' });
+    await until(() => server.running() === 0);
+  }
+  expect(server.executed()).toBe(10_000);
+  expect(client.heard()).toEqual([]);
+});
