@@ -14,7 +14,7 @@ export interface ChatOptions {
 /** A gateway that answers nothing within this time is stuck: a test fails then, and does not hang. */
 const PATIENCE_MS = 15_000;
 
-/** @param gateway where to ask; @param secret the key to ask with. */
+/** Asks for a chat completion with a key's secret. */
 export function chat(
   gateway: { readonly url: string },
   secret: string,
@@ -33,7 +33,7 @@ export function chat(
   });
 }
 
-/** The whole answer to `chat`: its status, and its body read to the end. */
+/** The status of an answer whose body is read to the end and of no interest. */
 export async function statusOf(answer: Promise<Response>): Promise<number> {
   const response = await answer;
   await response.arrayBuffer();

@@ -49,10 +49,10 @@ export function createProtocol(options: ProtocolOptions) {
   return makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: limits.initTimeoutMs,
     onConnect: ({ extra, connectionParams }) => connect(extra, connectionParams ?? {}),
-    onSubscribe({ extra, subscriptions }, _id, payload) {
+    onSubscribe({ extra }, _id, payload) {
       const requestId = createRequestId();
       try {
-        if (Object.keys(subscriptions).length > limits.operations) throw tooManyOperations(limits);
+        if (extra.connection.operations.size >= limits.operations) throw tooManyOperations(limits);
         const { args, results } = begin(extra, payload, requestId, options);
         begun.set(args, results);
         return args;
@@ -122,42 +122,41 @@ function begin(
 /**
  * The results of an operation, which begins when the first is asked for. Every operation looks like a stream to
  * graphql-ws, because a stream is what it lets clients cancel. Leaving it aborts the operation, whatever is awaited.
+ *
+ * Who has left is never answered again: graphql-ws would take an end for that of the operation which by then may have the
+ * same id, complete it towards the client and forget it. What waits for that answer is collected as garbage.
  */
 function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () => void): ResultStream {
   let stream: ResultStream | undefined;
-  let ended = false;
-  const end = (): IteratorReturnResult<undefined> => {
-    if (!ended) onEnd();
-    ended = true;
-    return { done: true, value: undefined };
-  };
+  let single = false;
+  let left = false;
   const begin = async (): Promise<IteratorResult<ExecutionResult, undefined>> => {
     const result = await operation.run();
     if (Symbol.asyncIterator in result) {
       stream = result;
-      if (!ended) return await results.next();
+      if (!left) return await stream.next();
       await stream.return(undefined);
-    } else if (!ended) {
-      end();
-      return { done: false, value: result };
+      return DONE;
     }
-    return end();
+    single = true;
+    return { done: false, value: result };
   };
   const results: ResultStream = {
     [Symbol.asyncIterator]() {
       return this;
     },
     async next() {
-      if (ended) return end();
-      if (!stream) return await begin();
-      const result = await stream.next();
-      return result.done ? end() : result;
+      const result = single ? DONE : await (stream ? stream.next() : begin());
+      if (left) return await new Promise(() => undefined);
+      if (result.done) onEnd();
+      return result;
     },
     async return() {
-      end();
+      left = true;
+      onEnd();
       leaving.abort(clientClosed());
       await stream?.return(undefined);
-      return { done: true, value: undefined };
+      return DONE;
     },
     throw: () => results.return(undefined),
     async [Symbol.asyncDispose]() {
@@ -166,6 +165,8 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
   };
   return results;
 }
+
+const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /** A connection that nobody uses ends when the server does. */
 export function closeIfIdle(connection: Connection): void {

@@ -29,6 +29,8 @@ export function createWebSocketHandler(options: WebSocketOptions) {
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
+    // One message a turn: graphql-ws mixes up operations of one id that come and go within one.
+    allowSynchronousEvents: false,
     maxPayload: options.maxMessageBytes,
     maxFragments: 1024,
     closeTimeout: limits.closeMs,

@@ -156,6 +156,26 @@ describe('Subscribe', () => {
     }
   });
 
+  test('GWS-27 an id that the client has completed is free at once, for a stream of its own', async () => {
+    const client = await connect();
+    for (let round = 0; round < 20; round++) {
+      client.subscribe('a', 'subscription { said }');
+      client.send({ id: 'a', type: 'complete' });
+    }
+    client.subscribe('a', 'subscription { said }');
+    client.send({ type: 'ping' });
+    expect((await client.next()).type).toBe('pong');
+    await until(() => server.running() === 1);
+    server.say('still there');
+    expect(await client.next()).toEqual({
+      id: 'a',
+      type: 'next',
+      payload: { data: { said: 'still there' } },
+    });
+    client.send({ id: 'a', type: 'complete' });
+    await until(() => server.running() === 0);
+  });
+
   test('GWS-15 ids that are names of Object.prototype are ids like any other', async () => {
     const client = await connect();
     for (const id of ['__proto__', 'constructor', 'toString']) {

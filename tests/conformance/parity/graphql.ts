@@ -9,13 +9,13 @@ import {
   type ChatAnswer,
   type ChoiceAnswer,
   type Driver,
-  type EmbeddingsAnswer,
+  decodeVector,
   type Failure,
   measuredNames,
   type Outcome,
 } from './outcome.ts';
 
-const FRAGMENTS = /* GraphQL */ `
+const FAILED = /* GraphQL */ `
   fragment Failed on Error {
     __typename
     code
@@ -25,6 +25,9 @@ const FRAGMENTS = /* GraphQL */ `
     ... on NotPermittedError { path }
     ... on RateLimitedError { limitName retryAfterMs }
   }
+`;
+
+const ANSWERED = /* GraphQL */ `
   fragment Used on TokenUsage { promptTokens completionTokens totalTokens cachedTokens }
   fragment Timed on Timings { queueMs loadMs promptMs firstTokenMs totalMs tokensPerSecond }
   fragment Tokens on TokenLogprob { token logprob bytes topLogprobs { token logprob bytes } }
@@ -49,7 +52,8 @@ export const CREATE = /* GraphQL */ `
       ...Failed
     }
   }
-  ${FRAGMENTS}
+  ${FAILED}
+  ${ANSWERED}
 `;
 
 export const STREAM = /* GraphQL */ `
@@ -69,23 +73,24 @@ export const STREAM = /* GraphQL */ `
       ... on ChatFailed { error { ...Failed } }
     }
   }
-  ${FRAGMENTS}
+  ${FAILED}
+  ${ANSWERED}
 `;
 
 export const EMBED = /* GraphQL */ `
-  mutation Embed($input: EmbeddingsInput!) {
+  mutation Embed($input: EmbeddingsInput!, $asBytes: Boolean!) {
     answer: createEmbeddings(input: $input) {
       __typename
       ... on Embeddings {
         completionId
         model
-        data { vector base64 }
+        data { vector @skip(if: $asBytes) base64 @include(if: $asBytes) }
         usage { promptTokens totalTokens }
       }
       ...Failed
     }
   }
-  ${FRAGMENTS.replace(/fragment (Used|Timed|Tokens)[^}]*\}(\s*\})?/g, '')}
+  ${FAILED}
 `;
 
 type Fields = Readonly<Record<string, unknown>>;
@@ -102,10 +107,12 @@ export function createGraphQLDriver(url: string): Driver {
     protocol: 'graphql',
     async ask(request, options) {
       try {
-        if (request.kind === 'embedding')
-          return readEmbeddings(await post(url, EMBED, encodeEmbedding(request), options));
+        if (request.kind === 'embedding') {
+          const variables = { input: encodeEmbedding(request), asBytes: options.form === 'base64' };
+          return readEmbeddings(await post(url, EMBED, variables, options));
+        }
         const input = encodeChat(request);
-        if (!options.streamed) return readChat(await post(url, CREATE, input, options));
+        if (options.form !== 'streamed') return readChat(await post(url, CREATE, { input }, options));
         return foldEvents(await subscribe(url, input, options), request.choices);
       } catch (error) {
         if (options.signal.aborted) return {};
@@ -115,11 +122,11 @@ export function createGraphQLDriver(url: string): Driver {
   };
 }
 
-async function post(url: string, query: string, input: Fields, options: AskOptions): Promise<Reply> {
+async function post(url: string, query: string, variables: Fields, options: AskOptions): Promise<Reply> {
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
     headers: { authorization: `Bearer ${options.secret}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ query, variables: { input } }),
+    body: JSON.stringify({ query, variables }),
     signal: options.signal,
   });
   return (await response.json()) as Reply;
@@ -224,7 +231,7 @@ interface Answer extends Failed {
     readonly finishReason: string;
     readonly logprobs: readonly Fields[] | null;
   }[];
-  readonly data: readonly { readonly vector: readonly number[]; readonly base64: string }[];
+  readonly data: readonly { readonly vector?: readonly number[]; readonly base64?: string }[];
   readonly usage: Usage;
   readonly timings: Fields;
 }
@@ -303,13 +310,9 @@ function readEmbeddings(reply: Reply): Outcome {
   const answer = data?.answer;
   if (!answer) return { ...limits, failure: topLevel(reply) };
   if (answer.__typename !== 'Embeddings') return { ...limits, failure: decodeFailure(answer) };
-  const embeddings: EmbeddingsAnswer = {
-    model: answer.model,
-    vectors: answer.data.map(({ vector }) => vector),
-    base64: answer.data.map(({ base64 }) => base64),
-    usage: answer.usage,
-  };
-  return { id: requestId(answer), ...limits, embeddings };
+  const { model, usage } = answer;
+  const vectors = answer.data.map(({ vector, base64 }) => vector ?? decodeVector(base64 ?? ''));
+  return { id: requestId(answer), ...limits, embeddings: { model, vectors, usage } };
 }
 
 function unpack({ data, extensions }: Reply): Pick<Reply, 'data'> & { limits: Pick<Outcome, 'limits'> } {

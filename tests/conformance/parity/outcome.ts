@@ -11,12 +11,15 @@ export interface Driver {
 
 export interface AskOptions {
   readonly secret: string;
-  readonly streamed: boolean;
+  readonly form: Form;
   /** The caller leaves when it aborts; the outcome has nothing then. */
   readonly signal: AbortSignal;
   /** Called for each piece of text that a stream brings. */
   readonly onText: () => void;
 }
+
+/** How an answer comes: a chat as one or as a stream, vectors as numbers or as the bytes of these. */
+export type Form = 'whole' | 'streamed' | 'numbers' | 'base64';
 
 export interface Outcome {
   /** The id of the ledger's row; undefined where the caller is not told. */
@@ -49,8 +52,6 @@ export interface ChoiceAnswer {
 export interface EmbeddingsAnswer {
   readonly model: string;
   readonly vectors: readonly (readonly number[])[];
-  /** The same vectors in base64. */
-  readonly base64: readonly string[];
   readonly usage: Readonly<Record<string, number | null>>;
 }
 
@@ -68,4 +69,10 @@ export function measuredNames(timings: Readonly<Record<string, unknown>>): reado
     .filter(([name, value]) => value !== null && value !== undefined && name !== '__typename')
     .map(([name]) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()))
     .sort();
+}
+
+/** Little-endian float32 in base64, as both protocols have vectors. */
+export function decodeVector(base64: string): readonly number[] {
+  const bytes = Buffer.from(base64, 'base64');
+  return Array.from({ length: bytes.length / 4 }, (_, index) => bytes.readFloatLE(index * 4));
 }

@@ -6,7 +6,7 @@ import {
   type ChatAnswer,
   type ChoiceAnswer,
   type Driver,
-  type EmbeddingsAnswer,
+  decodeVector,
   type Failure,
   measuredNames,
   type Outcome,
@@ -26,17 +26,11 @@ export function createRestDriver(url: string): Driver {
     async ask(request, options) {
       try {
         if (request.kind === 'chat') {
-          const body = encodeChat(request, options.streamed);
+          const body = encodeChat(request, options.form === 'streamed');
           const response = await post('/v1/chat/completions', body, options);
           return await readChat(response, request.choices, options);
         }
-        const [numbers, base64] = await Promise.all(
-          (['float', 'base64'] as const).map((encoding) =>
-            post('/v1/embeddings', encodeEmbedding(request, encoding), options),
-          ),
-        );
-        if (!numbers || !base64) throw new Error('there are two encodings');
-        return await readEmbeddings(numbers, base64);
+        return await readEmbeddings(await post('/v1/embeddings', encodeEmbedding(request, options), options));
       } catch (error) {
         if (options.signal.aborted) return {};
         throw error;
@@ -101,8 +95,10 @@ function encodeFormat({ responseFormat: format }: ChatRequest) {
   return { type: 'json_schema', json_schema: { name: format.name, schema: format.schema } };
 }
 
-function encodeEmbedding({ model, inputs, dimensions, keepAlive }: EmbeddingRequest, encoding: string) {
-  return { model, input: inputs, dimensions, keep_alive: keepAlive, encoding_format: encoding };
+function encodeEmbedding(request: EmbeddingRequest, { form }: AskOptions) {
+  const { model, inputs, dimensions, keepAlive } = request;
+  const encoding_format = form === 'base64' ? 'base64' : 'float';
+  return { model, input: inputs, dimensions, keep_alive: keepAlive, encoding_format };
 }
 
 interface WireChoice {
@@ -148,9 +144,10 @@ interface WireError {
 async function readChat(response: Response, choices: number, options: AskOptions): Promise<Outcome> {
   const limits = readLimits(response.headers);
   if (!response.ok) return { ...limits, failure: await readFailure(response) };
-  const chunks = options.streamed
-    ? await readChunks(response, options.onText)
-    : [(await response.json()) as WireAnswer];
+  const chunks =
+    options.form === 'streamed'
+      ? await readChunks(response, options.onText)
+      : [(await response.json()) as WireAnswer];
   const failed = chunks.at(-1)?.error;
   const id = chunks[0]?.id.replace('chatcmpl-', '');
   const known = { ...(id !== undefined && { id }), ...limits };
@@ -216,27 +213,21 @@ function foldChoice(parts: readonly WireChoice[]): ChoiceAnswer {
   };
 }
 
-async function readEmbeddings(numbers: Response, base64: Response): Promise<Outcome> {
-  const limits = readLimits(numbers.headers);
-  if (!numbers.ok || !base64.ok) {
-    await base64.arrayBuffer();
-    return { ...limits, failure: await readFailure(numbers) };
-  }
-  const { model, usage, data } = (await numbers.json()) as Embedded<number[]>;
-  const texts = (await base64.json()) as Embedded<string>;
-  const embeddings: EmbeddingsAnswer = {
-    model,
-    vectors: data.map(({ embedding }) => embedding),
-    base64: texts.data.map(({ embedding }) => embedding),
-    usage: { promptTokens: usage.prompt_tokens, totalTokens: usage.total_tokens },
-  };
-  return { ...limits, embeddings };
-}
-
-interface Embedded<T> {
+interface WireEmbeddings {
   readonly model: string;
   readonly usage: { readonly prompt_tokens: number; readonly total_tokens: number };
-  readonly data: readonly { readonly embedding: T }[];
+  readonly data: readonly { readonly embedding: readonly number[] | string }[];
+}
+
+async function readEmbeddings(response: Response): Promise<Outcome> {
+  const limits = readLimits(response.headers);
+  if (!response.ok) return { ...limits, failure: await readFailure(response) };
+  const { model, usage, data } = (await response.json()) as WireEmbeddings;
+  const vectors = data.map(({ embedding }) =>
+    typeof embedding === 'string' ? decodeVector(embedding) : embedding,
+  );
+  const counts = { promptTokens: usage.prompt_tokens, totalTokens: usage.total_tokens };
+  return { ...limits, embeddings: { model, vectors, usage: counts } };
 }
 
 function readLimits(headers: Headers): Pick<Outcome, 'limits'> {

@@ -1,0 +1,177 @@
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import type { ReceivedRequest } from '../../../simulator/server.ts';
+import type { UsageRow } from '../../../src/storage/usage-row.ts';
+import { type Deployment, startDeployment } from '../../support/deployment.ts';
+import { eventually } from '../../support/eventually.ts';
+import { FIXTURES, type Fixture, type Result } from './fixtures.ts';
+import { createGraphQLDriver } from './graphql.ts';
+import type { Driver, Form, Outcome } from './outcome.ts';
+import { createRestDriver } from './rest.ts';
+
+let server: Deployment;
+let rest: Driver;
+let graphql: Driver;
+beforeAll(async () => {
+  server = await startDeployment({ simulator: { models: MODELS.map((name) => ({ name })), parallel: 4 } });
+  rest = createRestDriver(server.url);
+  graphql = createGraphQLDriver(server.url);
+}, 60_000);
+afterAll(() => server.close());
+
+const MODELS = ['llama3.1:8b', 'phi3:mini', 'qwen3:8b', 'gemma3:4b', 'nomic-embed-text'];
+
+/** Small enough that what a request has used takes much longer to come back than the request takes. */
+const LIMITS = { requestsPerMinute: 60, tokensPerMinute: 3000, concurrentRequests: 4 };
+
+/** What one request leaves behind. */
+interface Trace {
+  readonly outcome: Outcome;
+  /** The bodies that the model server got. */
+  readonly upstream: readonly object[];
+  /** The request's own row of the ledger, unless it was refused before the core. */
+  readonly row: UsageRow | undefined;
+  /** How long the tokens that it used take to come back, in milliseconds: at least, and at most. */
+  readonly usedMs: readonly [least: number, most: number];
+}
+
+async function run(driver: Driver, fixture: Fixture, form: Form): Promise<Trace> {
+  const { request, script = {}, before = 0, leave, result } = fixture;
+  const { key, secret } = await server.createKey({ limits: LIMITS, ...fixture.key });
+  server.simulator.setDefault(script);
+  const leaving = new AbortController();
+  const quiet = { secret, form, signal: new AbortController().signal, onText: () => undefined };
+  for (let sent = 0; sent < before; sent++) await driver.ask(request, quiet);
+
+  const { requests, aborted } = server.simulator.stats();
+  let texts = 0;
+  const onText = () => {
+    if (++texts === leave) leaving.abort();
+  };
+  const begun = performance.now();
+  const asking = driver.ask(request, { secret, form, signal: leaving.signal, onText });
+  if (leave === 'waiting') {
+    await server.simulator.until((stats) => stats.requests > requests);
+    leaving.abort();
+  }
+  const outcome = await asking;
+  if (leave !== undefined) await server.simulator.until((stats) => stats.aborted > aborted);
+  const upstream = bodiesSince(requests);
+  const left = await eventually('the end of the request', async () => {
+    const limits = await peek(secret);
+    return limits.concurrency?.remaining === limits.concurrency?.limit && limits;
+  });
+  const resetMs = left.tokens?.resetMs ?? 0;
+  const usedMs = [resetMs, resetMs + performance.now() - begun] as const;
+  const isSeen = typeof result === 'string' || !('unseen' in result);
+  return { outcome, upstream, row: isSeen ? await rowOf(key.keyId, before) : undefined, usedMs };
+}
+
+/** What the model server was asked, in an order that does not depend on which of several choices was first. */
+function bodiesSince(before: number): readonly object[] {
+  const isWork = ({ path }: ReceivedRequest) => path === '/api/chat' || path === '/api/embed';
+  const count = server.simulator.stats().requests - before;
+  const asked = count === 0 ? [] : server.simulator.requests().filter(isWork).slice(-count);
+  return asked
+    .map(({ body }) => body as object)
+    .sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
+}
+
+interface Bucket {
+  readonly limit: number;
+  readonly remaining: number;
+  readonly resetMs: number;
+}
+
+/** The limits as they are now, which takes nothing from them. */
+async function peek(secret: string): Promise<{ readonly [Name in 'tokens' | 'concurrency']: Bucket | null }> {
+  const query =
+    '{ viewer { limits { tokens { ...B } concurrency { ...B } } } } fragment B on LimitState { limit remaining resetMs }';
+  const headers = { authorization: `Bearer ${secret}` };
+  const response = await server.fetch('/graphql', {
+    method: 'POST',
+    body: JSON.stringify({ query }),
+    headers,
+  });
+  const { data } = JSON.parse(await response.text());
+  return data.viewer.limits;
+}
+
+function rowOf(keyId: string, before: number): Promise<UsageRow | undefined> {
+  return eventually(`row ${before + 1} of ${keyId}`, async () => {
+    const rows = await server.database.query<UsageRow>(
+      'select * from usage_records where key_id = $1 order by started_at',
+      [keyId],
+    );
+    return rows[before];
+  });
+}
+
+const formsOf = ({ request, leave }: Fixture): readonly Form[] => {
+  if (request.kind === 'embedding') return ['numbers', 'base64'];
+  // Of an answer in one piece there is no middle.
+  return typeof leave === 'number' ? ['streamed'] : ['whole', 'streamed'];
+};
+
+const CASES = Object.entries(FIXTURES).flatMap(([name, fixture]) =>
+  formsOf(fixture).map((form) => [name, form, fixture] as const),
+);
+
+describe('REST and GraphQL come to the same', () => {
+  test.each(CASES)('%s, %s', async (_name, form, fixture) => {
+    const byRest = await run(rest, fixture, form);
+    const byGraphQL = await run(graphql, fixture, form);
+    expectResult(byRest.outcome, fixture.result, 0);
+    expectResult(byGraphQL.outcome, fixture.result, 1);
+    expect(comparable(byGraphQL.outcome)).toEqual(comparable(byRest.outcome));
+    expect(byGraphQL.upstream).toEqual(byRest.upstream);
+    expect(comparableRow(byGraphQL.row)).toEqual(comparableRow(byRest.row));
+    for (const { outcome, row } of [byRest, byGraphQL]) {
+      if (outcome.id !== undefined && row !== undefined) expect(outcome.id).toBe(row.id);
+    }
+    expect([byRest.row?.protocol, byGraphQL.row?.protocol]).toEqual(
+      byRest.row ? ['rest', 'graphql'] : [undefined, undefined],
+    );
+    // The two spans of time overlap: the same was taken, as far as clocks can tell.
+    expect(byRest.usedMs[0]).toBeLessThanOrEqual(byGraphQL.usedMs[1]);
+    expect(byGraphQL.usedMs[0]).toBeLessThanOrEqual(byRest.usedMs[1]);
+  });
+});
+
+function expectResult(outcome: Outcome, result: Result, protocol: 0 | 1): void {
+  if (result === 'left') {
+    expect(outcome).toEqual({});
+  } else if ('failure' in result) {
+    const { failure: code, field } = result;
+    expect(outcome.failure).toMatchObject({ code, ...(field && { field: field[protocol] }) });
+  } else {
+    expect(outcome.chat ?? outcome.embeddings).toMatchObject(result.answer);
+  }
+}
+
+/** An outcome without what has to differ: ids, names of fields, and the time since the bucket was last touched. */
+function comparable({ chat, failure, embeddings, limits }: Outcome): object {
+  return {
+    embeddings,
+    limits,
+    chat: chat && {
+      ...chat,
+      choices: chat.choices.map((choice) => ({
+        ...choice,
+        toolCalls: choice.toolCalls.map(({ id, ...call }) => ({ ...call, hasId: /^call_\w+$/.test(id) })),
+      })),
+    },
+    failure: failure && { code: failure.code, isTemporary: failure.retryAfterMs !== undefined },
+  };
+}
+
+/** A row without what identifies it; of a time, whether there is one. */
+function comparableRow(row: UsageRow | undefined): object | undefined {
+  if (row === undefined) return undefined;
+  const { id: _, request_id: __, key_id: ___, protocol: ____, started_at: _____, ...rest } = row;
+  return Object.fromEntries(
+    Object.entries(rest).map(([name, value]) => [
+      name,
+      /_ms$|_per_second$/.test(name) && value !== null ? 'measured' : value,
+    ]),
+  );
+}
