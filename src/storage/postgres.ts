@@ -51,7 +51,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
 
   const watch = createWatch(
     async () => {
-      if (prepared) await pools.probes.query('select 1', []);
+      if (prepared) await pools.probes.query('select 1', []).catch(fail);
       else await options.prepare?.(direct).catch(refuse);
       prepared = true;
     },
@@ -87,7 +87,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
   }
 
   const failure = await watch.check();
-  if (failure !== undefined && !isUnavailable(toStorageError(failure))) {
+  if (failure !== undefined && !isUnavailable(failure)) {
     await direct.close();
     throw failure;
   }
@@ -109,6 +109,10 @@ interface Pool {
   connect(): Promise<pg.PoolClient>;
   /** Lets statements under way end for a while. A server that takes no part in it is left. */
   end(): Promise<void>;
+}
+
+function fail(thrown: unknown): never {
+  throw toStorageError(thrown);
 }
 
 /** Probes have a connection of their own: a pool that is busy must not look like a server that is away. */

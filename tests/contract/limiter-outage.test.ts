@@ -183,8 +183,8 @@ test('a Redis that still reads its data counts as away until it has', async () =
   await redis.command('SAVE');
   await redis.stop();
   await limiter.claim(claimOf());
-  // Half a second of reading, in which every command is answered with LOADING.
-  await redis.start(['--key-load-delay', '25', '--loading-process-events-interval-bytes', '1024']);
+  // Two seconds of reading, in which every command is answered with LOADING.
+  await redis.start(['--key-load-delay', '100', '--loading-process-events-interval-bytes', '1024']);
   expect(await limiter.claim(claimOf())).toMatchObject({ state: { mode: 'degraded' } });
   await telemetry.next(BACK);
   expect(await limiter.claim(claimOf())).toMatchObject({ state: { mode: 'exact' } });

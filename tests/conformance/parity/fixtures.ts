@@ -225,7 +225,7 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
       unseen: true,
     },
   },
-  'a choice among no tools': {
+  'a tool without a proper name': {
     request: chat({ tools: [{ name: 'not a name' }] }),
     result: {
       failure: 'invalid_request',
@@ -236,7 +236,7 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
   'a model that the key may not use': {
     request: chat(),
     key: { models: ['qwen*'] },
-    result: { failure: 'model_not_found', field: ['model', 'input.model'] },
+    result: { failure: 'not_permitted', field: ['model', 'input.model'] },
   },
   'a key without the scope': {
     request: chat(),
@@ -311,3 +311,6 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     result: { failure: 'not_permitted' },
   },
 };
+
+/** What comes of any request while no model server can be reached. */
+export const DOWN: Fixture = { request: chat(), result: { failure: 'upstream_unavailable' } };

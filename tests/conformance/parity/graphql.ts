@@ -123,11 +123,12 @@ export function createGraphQLDriver(url: string): Driver {
 }
 
 async function post(url: string, query: string, variables: Fields, options: AskOptions): Promise<Reply> {
+  const { authorization, signal } = options;
   const response = await fetch(`${url}/graphql`, {
     method: 'POST',
-    headers: { authorization: `Bearer ${options.secret}`, 'content-type': 'application/json' },
+    headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
     body: JSON.stringify({ query, variables }),
-    signal: options.signal,
+    signal,
   });
   return (await response.json()) as Reply;
 }
@@ -136,7 +137,7 @@ async function subscribe(url: string, input: Fields, options: AskOptions): Promi
   const client: Client = createClient({
     url: `${url.replace('http', 'ws')}/graphql`,
     webSocketImpl: WebSocket,
-    connectionParams: { authorization: `Bearer ${options.secret}` },
+    connectionParams: { authorization: options.authorization },
     retryAttempts: 0,
   });
   const replies: Reply[] = [];

@@ -10,7 +10,8 @@ export interface Driver {
 }
 
 export interface AskOptions {
-  readonly secret: string;
+  /** The value of the `Authorization` header; empty: none is sent. */
+  readonly authorization: string;
   readonly form: Form;
   /** The caller leaves when it aborts; the outcome has nothing then. */
   readonly signal: AbortSignal;

@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { ReceivedRequest } from '../../../simulator/server.ts';
+import { DEMO_KEYS } from '../../../src/core/demo-keys.ts';
 import type { UsageRow } from '../../../src/storage/usage-row.ts';
 import { type Deployment, startDeployment } from '../../support/deployment.ts';
 import { eventually } from '../../support/eventually.ts';
-import { FIXTURES, type Fixture, type Result } from './fixtures.ts';
+import { DOWN, FIXTURES, type Fixture, type Result } from './fixtures.ts';
 import { createGraphQLDriver } from './graphql.ts';
 import type { Driver, Form, Outcome } from './outcome.ts';
 import { createRestDriver } from './rest.ts';
@@ -28,18 +29,19 @@ interface Trace {
   readonly outcome: Outcome;
   /** The bodies that the model server got. */
   readonly upstream: readonly object[];
-  /** The request's own row of the ledger, unless it was refused before the core. */
-  readonly row: UsageRow | undefined;
+  /** The request's own row of the ledger, as soon as it is there. */
+  row(): Promise<UsageRow>;
   /** How long the tokens that it used take to come back, in milliseconds: at least, and at most. */
   readonly usedMs: readonly [least: number, most: number];
 }
 
 async function run(driver: Driver, fixture: Fixture, form: Form): Promise<Trace> {
-  const { request, script = {}, before = 0, leave, result } = fixture;
+  const { request, script = {}, before = 0, leave } = fixture;
   const { key, secret } = await server.createKey({ limits: LIMITS, ...fixture.key });
+  const authorization = `Bearer ${secret}`;
   server.simulator.setDefault(script);
   const leaving = new AbortController();
-  const quiet = { secret, form, signal: new AbortController().signal, onText: () => undefined };
+  const quiet = { authorization, form, signal: new AbortController().signal, onText: () => undefined };
   for (let sent = 0; sent < before; sent++) await driver.ask(request, quiet);
 
   const { requests, aborted } = server.simulator.stats();
@@ -48,7 +50,7 @@ async function run(driver: Driver, fixture: Fixture, form: Form): Promise<Trace>
     if (++texts === leave) leaving.abort();
   };
   const begun = performance.now();
-  const asking = driver.ask(request, { secret, form, signal: leaving.signal, onText });
+  const asking = driver.ask(request, { authorization, form, signal: leaving.signal, onText });
   if (leave === 'waiting') {
     await server.simulator.until((stats) => stats.requests > requests);
     leaving.abort();
@@ -62,8 +64,7 @@ async function run(driver: Driver, fixture: Fixture, form: Form): Promise<Trace>
   });
   const resetMs = left.tokens?.resetMs ?? 0;
   const usedMs = [resetMs, resetMs + performance.now() - begun] as const;
-  const isSeen = typeof result === 'string' || !('unseen' in result);
-  return { outcome, upstream, row: isSeen ? await rowOf(key.keyId, before) : undefined, usedMs };
+  return { outcome, upstream, row: () => rowOf(key.keyId, before), usedMs };
 }
 
 /** What the model server was asked, in an order that does not depend on which of several choices was first. */
@@ -96,7 +97,7 @@ async function peek(secret: string): Promise<{ readonly [Name in 'tokens' | 'con
   return data.viewer.limits;
 }
 
-function rowOf(keyId: string, before: number): Promise<UsageRow | undefined> {
+function rowOf(keyId: string, before: number): Promise<UsageRow> {
   return eventually(`row ${before + 1} of ${keyId}`, async () => {
     const rows = await server.database.query<UsageRow>(
       'select * from usage_records where key_id = $1 order by started_at',
@@ -117,25 +118,65 @@ const CASES = Object.entries(FIXTURES).flatMap(([name, fixture]) =>
 );
 
 describe('REST and GraphQL come to the same', () => {
-  test.each(CASES)('%s, %s', async (_name, form, fixture) => {
-    const byRest = await run(rest, fixture, form);
-    const byGraphQL = await run(graphql, fixture, form);
-    expectResult(byRest.outcome, fixture.result, 0);
-    expectResult(byGraphQL.outcome, fixture.result, 1);
-    expect(comparable(byGraphQL.outcome)).toEqual(comparable(byRest.outcome));
-    expect(byGraphQL.upstream).toEqual(byRest.upstream);
-    expect(comparableRow(byGraphQL.row)).toEqual(comparableRow(byRest.row));
-    for (const { outcome, row } of [byRest, byGraphQL]) {
-      if (outcome.id !== undefined && row !== undefined) expect(outcome.id).toBe(row.id);
-    }
-    expect([byRest.row?.protocol, byGraphQL.row?.protocol]).toEqual(
-      byRest.row ? ['rest', 'graphql'] : [undefined, undefined],
+  test.each(CASES)('%s, %s', (_name, form, fixture) => expectParity(fixture, form));
+});
+
+describe('REST and GraphQL come to the same while no model server answers', () => {
+  beforeAll(async () => {
+    await server.simulator.stop();
+    await eventually(
+      'the gateway to notice',
+      async () => (await fetch(`${server.url}/ready`)).status === 503,
     );
-    // The two spans of time overlap: the same was taken, as far as clocks can tell.
-    expect(byRest.usedMs[0]).toBeLessThanOrEqual(byGraphQL.usedMs[1]);
-    expect(byGraphQL.usedMs[0]).toBeLessThanOrEqual(byRest.usedMs[1]);
+  });
+  afterAll(() => server.simulator.restart());
+
+  test.each(formsOf(DOWN))('%s', (form) => expectParity(DOWN, form));
+});
+
+describe('REST and GraphQL refuse alike, and count nothing,', () => {
+  const request = Object.values(FIXTURES)[0]?.request ?? DOWN.request;
+
+  test.each([
+    ['no key', '', 'missing_api_key'],
+    ['a key that nobody has', 'Bearer llmgw_nobody', 'invalid_api_key'],
+    ['a key that has expired', `Bearer ${DEMO_KEYS[4].secret}`, 'invalid_api_key'],
+  ])('%s', async (_name, authorization, failure) => {
+    const rows = await server.rows();
+    const { requests } = server.simulator.stats();
+    for (const driver of [rest, graphql]) {
+      const options = { authorization, form: 'whole' as const, signal: new AbortController().signal };
+      const outcome = await driver.ask(request, { ...options, onText: () => undefined });
+      expect([driver.protocol, outcome]).toEqual([driver.protocol, { failure: { code: failure } }]);
+    }
+    expect(server.simulator.stats().requests).toBe(requests);
+    expect(await server.rows()).toBe(rows);
   });
 });
+
+async function expectParity(fixture: Fixture, form: Form): Promise<void> {
+  const { result } = fixture;
+  const isSeen = typeof result === 'string' || !('unseen' in result);
+  const rows = isSeen ? 0 : await server.rows();
+  const byRest = await run(rest, fixture, form);
+  const byGraphQL = await run(graphql, fixture, form);
+  expectResult(byRest.outcome, result, 0);
+  expectResult(byGraphQL.outcome, result, 1);
+  expect(comparable(byGraphQL.outcome)).toEqual(comparable(byRest.outcome));
+  expect(byGraphQL.upstream).toEqual(byRest.upstream);
+  // The two spans of time overlap: the same was taken, as far as clocks can tell.
+  expect(byRest.usedMs[0]).toBeLessThanOrEqual(byGraphQL.usedMs[1]);
+  expect(byGraphQL.usedMs[0]).toBeLessThanOrEqual(byRest.usedMs[1]);
+  if (!isSeen) {
+    expect(await server.rows()).toBe(rows);
+    return;
+  }
+  const [restRow, graphqlRow] = await Promise.all([byRest.row(), byGraphQL.row()]);
+  expect([restRow.protocol, graphqlRow.protocol]).toEqual(['rest', 'graphql']);
+  expect(comparableRow(graphqlRow)).toEqual(comparableRow(restRow));
+  expect(byRest.outcome.id ?? restRow.id).toBe(restRow.id);
+  expect(byGraphQL.outcome.id ?? graphqlRow.id).toBe(graphqlRow.id);
+}
 
 function expectResult(outcome: Outcome, result: Result, protocol: 0 | 1): void {
   if (result === 'left') {
@@ -157,7 +198,7 @@ function comparable({ chat, failure, embeddings, limits }: Outcome): object {
       ...chat,
       choices: chat.choices.map((choice) => ({
         ...choice,
-        toolCalls: choice.toolCalls.map(({ id, ...call }) => ({ ...call, hasId: /^call_\w+$/.test(id) })),
+        toolCalls: choice.toolCalls.map(({ id, ...call }) => ({ ...call, hasId: /^call_[\w-]+$/.test(id) })),
       })),
     },
     failure: failure && { code: failure.code, isTemporary: failure.retryAfterMs !== undefined },
@@ -165,8 +206,7 @@ function comparable({ chat, failure, embeddings, limits }: Outcome): object {
 }
 
 /** A row without what identifies it; of a time, whether there is one. */
-function comparableRow(row: UsageRow | undefined): object | undefined {
-  if (row === undefined) return undefined;
+function comparableRow(row: UsageRow): object {
   const { id: _, request_id: __, key_id: ___, protocol: ____, started_at: _____, ...rest } = row;
   return Object.fromEntries(
     Object.entries(rest).map(([name, value]) => [

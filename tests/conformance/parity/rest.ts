@@ -13,10 +13,10 @@ import {
 } from './outcome.ts';
 
 export function createRestDriver(url: string): Driver {
-  const post = (path: string, body: object, { secret, signal }: AskOptions) =>
+  const post = (path: string, body: object, { authorization, signal }: AskOptions) =>
     fetch(url + path, {
       method: 'POST',
-      headers: { authorization: `Bearer ${secret}`, 'content-type': 'application/json' },
+      headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
       body: JSON.stringify(body),
       signal,
     });
