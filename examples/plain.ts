@@ -6,12 +6,12 @@
 import { print } from 'graphql';
 import { type Client, createClient } from 'graphql-ws';
 import { StreamAnswer } from './documents.ts';
+import { type Gateway, gateway, question } from './gateway.ts';
 import type {
   ChatCompletionInput,
   StreamAnswerSubscription,
   StreamAnswerSubscriptionVariables,
 } from './generated/graphql.ts';
-import { type Gateway, gateway, question } from './gateway.ts';
 
 export type AnswerEvent = StreamAnswerSubscription['chatCompletion'];
 export type AnswerEnd = Extract<AnswerEvent, { __typename: 'ChatFinished' | 'ChatFailed' }>;
@@ -22,6 +22,9 @@ export function connect({ url, key }: Gateway): Client {
     url: url.replace(/^http/, 'ws'),
     // Browsers cannot set headers on a WebSocket, so the key travels in the first message.
     connectionParams: { authorization: `Bearer ${key}` },
+    // A cut answer cannot be taken up again, and asking once more by itself would cost the same again and repeat the
+    // text. So it fails, and the next question opens a new socket.
+    retryAttempts: 0,
   });
 }
 

@@ -105,7 +105,7 @@ export async function compose(config: Config): Promise<App> {
       stallMs: config.clientStallMs,
     }),
     onGraceOver: () => shutdown.abort(shuttingDown()),
-    limits: { maxBodyBytes },
+    limits: { maxBodyBytes, stallMs: config.clientStallMs },
   });
   opened.defer(() => server.close());
 

@@ -37,7 +37,7 @@ export interface Config {
   /** A Go duration. Absent: the backends' own default. */
   readonly keepAlive?: string;
   readonly timeouts: Timeouts;
-  /** How long a client may leave a stream unread. */
+  /** How long a client may leave an answer unread. */
   readonly clientStallMs: number;
 }
 

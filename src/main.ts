@@ -1,4 +1,5 @@
 import { banner } from './banner.ts';
+import { messageOf } from './cli/program.ts';
 import { type App, compose } from './compose.ts';
 import { type Config, ConfigError, configFromEnvironment } from './config.ts';
 import { DEMO_KEYS } from './core/demo-keys.ts';
@@ -19,7 +20,10 @@ async function main(): Promise<void> {
   );
   process.once('uncaughtException', (error) => stop(toGatewayError(error).detail ?? 'uncaught exception', 1));
 
-  const { port } = await app.listen();
+  const { port } = await app.listen().catch(async (error: unknown) => {
+    await app.close(0);
+    throw error;
+  });
   app.telemetry.log('info', 'listening', { port });
   if (!config.production) process.stdout.write(greet(config, app, port));
 }
@@ -58,8 +62,9 @@ function exampleModel(models: readonly Model[]): string {
 }
 
 main().catch((error: unknown) => {
-  // What an operator can mend comes as one readable message, everything else with its stack.
-  const expected = error instanceof ConfigError || error instanceof GatewayError;
-  process.stderr.write(`${expected ? error.message : (error instanceof Error && error.stack) || error}\n`);
+  // What an operator can mend, such as a port in use, comes as one readable message, everything else with its stack.
+  const isSystemError = error instanceof Error && 'syscall' in error;
+  const expected = error instanceof ConfigError || error instanceof GatewayError || isSystemError;
+  process.stderr.write(`${expected ? messageOf(error) : (error instanceof Error && error.stack) || error}\n`);
   process.exit(1);
 });

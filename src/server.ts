@@ -43,6 +43,8 @@ export interface ServerLimits {
   readonly maxHeaderBytes: number;
   /** A larger body that waits for `100 Continue` does not get it. */
   readonly maxBodyBytes: number;
+  /** How long a client may leave a complete answer unread. */
+  readonly stallMs: number;
   /** How long a draining server goes on accepting connections, for load balancers to notice. */
   readonly lingerMs: number;
   /** How long running requests have for their last word after the grace. */
@@ -56,6 +58,7 @@ const DEFAULT_LIMITS: ServerLimits = {
   checkIntervalMs: 2000,
   maxHeaderBytes: 16 * 1024,
   maxBodyBytes: Number.POSITIVE_INFINITY,
+  stallMs: 30_000,
   lingerMs: 500,
   lastWordsMs: 1000,
 };
@@ -139,6 +142,7 @@ function acceptRequests(
       traffic.responses.delete(response);
       traffic.changed();
     });
+    cutWhenStalled(response, limits.stallMs);
     if (traffic.draining) endConnectionAfter(response);
     request.url = withoutAuthority(request.url);
     handlerFor(options, request.url)(request, response);
@@ -172,6 +176,16 @@ function acceptUpgrades(http: HttpServer, options: ServerOptions, traffic: Traff
 
 function endConnectionAfter(response: ServerResponse): void {
   if (!response.headersSent) response.setHeader('connection', 'close');
+}
+
+/**
+ * A complete answer waits in memory until its reader has taken it, however long that takes. The socket counts the time
+ * since it last got rid of anything, and one that has run out is destroyed by the server.
+ */
+function cutWhenStalled(response: ServerResponse, stallMs: number): void {
+  response.once('prefinish', () => response.socket?.setTimeout(stallMs));
+  // Before the server sets the timeout of an idle connection, or goes on to an answer that may still be in the making.
+  response.prependOnceListener('finish', () => response.socket?.setTimeout(0));
 }
 
 function handlerFor({ handlers, fallback }: ServerOptions, url: string): RequestListener {

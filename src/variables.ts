@@ -155,7 +155,7 @@ export const VARIABLES = {
   }),
   clientStallMs: variable<number>({
     name: 'CLIENT_STALL_MS',
-    meaning: 'How long a client may leave a stream unread before it is cut',
+    meaning: 'How long a client may leave an answer unread before it is cut',
     fallback: 30_000,
     ...integer(1, MAX_TIMER_MS),
   }),

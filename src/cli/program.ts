@@ -26,9 +26,11 @@ export async function runProgram(main: (args: readonly string[]) => Promise<stri
   }
 }
 
-function messageOf(error: unknown): string {
-  if (error instanceof GatewayError && error.code === 'internal' && error.detail !== error.message) {
-    return `${error.message} (${error.detail})`;
+/** For the operator: where the gateway itself is at fault, with the detail that callers do not see. */
+export function messageOf(error: unknown): string {
+  if (error instanceof GatewayError && error.owner === 'gateway') {
+    const { message, detail = message } = error;
+    return detail === message ? message : `${message} (${detail})`;
   }
   return error instanceof Error ? error.message : String(error);
 }

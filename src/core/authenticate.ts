@@ -34,7 +34,7 @@ export function createAuthenticator(deps: {
   const { clock } = deps;
   /** Principals are keys as they were found; the digest they were found by tells one secret of a key from another. */
   const found = new WeakMap<Principal, { readonly digest: string; readonly key: ApiKey }>();
-  const watches = createWatches(deps, async (digest) => isValid(await cache.find(digest), clock.now()));
+  const watches = createWatches(deps, cache.find);
   const lastUsed = createLastUsed(deps);
 
   return {
@@ -75,7 +75,8 @@ function isValid(key: ApiKey | undefined, now: number): key is ApiKey {
 }
 
 interface Watch {
-  readonly keyId: string;
+  /** As last seen. */
+  key: ApiKey;
   readonly listeners: Set<(error: GatewayError) => void>;
   cancelTimer: () => void;
 }
@@ -83,37 +84,39 @@ interface Watch {
 /** One watch per secret in use, however many requests run under it: by signal, and now and then without one. */
 function createWatches(
   { signals, clock }: { readonly signals: Signals; readonly clock: Clock },
-  stillValid: (digest: string) => Promise<boolean>,
+  find: (digest: string) => Promise<ApiKey | undefined>,
 ) {
   const watches = new Map<string, Watch>();
 
   const check = async (digest: string, watch: Watch): Promise<void> => {
-    // With the database away, what was valid is not cut.
-    const valid = await stillValid(digest).catch(() => true);
-    if (valid || watches.get(digest) !== watch) return;
-    watches.delete(digest);
+    // With the database away, the key is taken for what it was: it is not cut, unless it has expired since.
+    const key = await find(digest).catch(() => watch.key);
+    if (watches.get(digest) !== watch) return;
     watch.cancelTimer();
+    if (isValid(key, clock.now())) {
+      watch.key = key;
+      checkLater(digest, watch);
+      return;
+    }
+    watches.delete(digest);
     for (const listener of watch.listeners) listener(invalidKey());
   };
-  const checkLater = (digest: string, watch: Watch, expiresAt: Date | undefined) => {
+  const checkLater = (digest: string, watch: Watch) => {
+    const { expiresAt } = watch.key;
     const left = expiresAt ? Math.max(0, expiresAt.getTime() - clock.now()) : FRESH_MS;
-    watch.cancelTimer = clock.after(Math.min(left, FRESH_MS), () => {
-      void check(digest, watch).then(() => {
-        if (watches.get(digest) === watch) checkLater(digest, watch, expiresAt);
-      });
-    });
+    watch.cancelTimer = clock.after(Math.min(left, FRESH_MS), () => void check(digest, watch));
   };
 
-  const start = (digest: string, { keyId, expiresAt }: ApiKey): Watch => {
-    const watch: Watch = { keyId, listeners: new Set(), cancelTimer: () => undefined };
+  const start = (digest: string, key: ApiKey): Watch => {
+    const watch: Watch = { key, listeners: new Set(), cancelTimer: () => undefined };
     watches.set(digest, watch);
-    checkLater(digest, watch, expiresAt);
+    checkLater(digest, watch);
     return watch;
   };
 
   const unsubscribe = signals.subscribe((signal) => {
     for (const [digest, watch] of watches) {
-      if (signal.type === 'lost' || signal.keyId === watch.keyId) void check(digest, watch);
+      if (signal.type === 'lost' || signal.keyId === watch.key.keyId) void check(digest, watch);
     }
   });
 
@@ -148,6 +151,8 @@ function createLastUsed({
 }) {
   const noted = new Map<string, Date>();
   let cancelTimer = () => {};
+  let writing = Promise.resolve();
+  let closed = false;
 
   const write = async (): Promise<void> => {
     if (noted.size === 0) return;
@@ -159,7 +164,9 @@ function createLastUsed({
   };
   const writeLater = () => {
     cancelTimer = clock.after(TOUCH_EVERY_MS, () => {
-      void write().finally(writeLater);
+      writing = write().then(() => {
+        if (!closed) writeLater();
+      });
     });
   };
   writeLater();
@@ -167,7 +174,9 @@ function createLastUsed({
   return {
     note: (keyId: string) => void noted.set(keyId, new Date(clock.now())),
     async close() {
+      closed = true;
       cancelTimer();
+      await writing;
       await write();
     },
   };

@@ -74,12 +74,12 @@ export class CallNotes {
 
   /**
    * The backend's counts where it gave them. Where the answer was cut short, what was produced until then is counted
-   * here, the prompt at its estimate; where nothing was produced, nothing was used.
+   * here, the prompt at its estimate; where nothing was produced, nothing was used but what the backend says.
    */
   usage(): Usage {
     if (this.finished && this.finished.usage.completionTokens !== undefined) return this.finished.usage;
     if (this.finished?.reasons.length === 0) return this.finished.usage;
-    if (this.outputs === 0) return {};
+    if (this.outputs === 0) return this.finished?.usage ?? {};
     const promptTokens = this.finished?.usage.promptTokens ?? this.promptEstimate;
     return { ...this.finished?.usage, promptTokens, completionTokens: this.outputs, estimated: true };
   }

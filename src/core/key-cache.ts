@@ -6,7 +6,7 @@ import type { Clock, KeyStore, Signals } from './ports.ts';
 export const FRESH_MS = 30_000;
 /** Where the database is away, a key that was valid stays usable for this long after it was last looked up. */
 export const STALE_MS = 60 * 60_000;
-/** An unknown secret is looked up again after this long, so that a flood of guesses does not reach the database. */
+/** An unknown secret is looked up again after this long, so that who repeats a wrong one does not reach the database. */
 const UNKNOWN_MS = 5_000;
 const CACHED_KEYS = 10_000;
 
@@ -40,11 +40,14 @@ export function createKeyCache(deps: {
   const known = new LRUCache<string, CachedKey>({ max: CACHED_KEYS });
   const unknown = new LRUCache<string, number>({ max: CACHED_KEYS });
   const lookups = new Map<string, Promise<ApiKey | undefined>>();
-  /** Rises with each change of any key: what was read before a change must not be cached after it. */
-  let generation = 0;
+  /** What has changed since each look-up under way began: what was read before a change must not be cached after it. */
+  const underWay = new Set<{ readonly changed: Set<string>; lost: boolean }>();
 
   const close = signals.subscribe((signal) => {
-    generation++;
+    for (const since of underWay) {
+      if (signal.type === 'lost') since.lost = true;
+      else since.changed.add(signal.keyId);
+    }
     unknown.clear();
     const longAgo = clock.now() - FRESH_MS;
     // A copy, as a cache that is written to while it is walked never ends; oldest first, so that their order stays.
@@ -56,13 +59,20 @@ export function createKeyCache(deps: {
   });
 
   async function read(digest: string): Promise<ApiKey | undefined> {
-    const before = generation;
-    const key = await keys.findByDigest(digest);
-    if (before !== generation) return read(digest);
+    const since = { changed: new Set<string>(), lost: false };
+    let key: ApiKey | undefined;
+    underWay.add(since);
+    try {
+      key = await keys.findByDigest(digest);
+    } finally {
+      underWay.delete(since);
+    }
+    if (since.lost || (key && since.changed.has(key.keyId))) return read(digest);
     if (key) known.set(digest, { key, checkedAt: clock.now() });
     else {
       known.delete(digest);
-      unknown.set(digest, clock.now());
+      // It may belong to one of the keys that have changed.
+      if (since.changed.size === 0) unknown.set(digest, clock.now());
     }
     return key;
   }

@@ -73,7 +73,7 @@ export function coversModels(globs: readonly string[], others: readonly string[]
   return others.length > 0 && others.every(covers);
 }
 
-/** Linear-time glob: greedy with one point of return, so no pattern can make it slow. */
+/** Greedy, with one point of return: at worst as many steps as the product of the lengths, whatever the pattern. */
 function matchesGlob(glob: string, text: string): boolean {
   let g = 0;
   let t = 0;

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import express from 'express';
 import { GatewayError } from '../domain/error.ts';
-import { isDeeperThan } from '../http/nesting.ts';
+import { findExcess, MAX_JSON_VALUES } from '../http/nesting.ts';
 import type { Handler, RestConfig } from './context.ts';
 
 /** No request of the API nests deeper; a JSON Schema that does is not for a model to fill in. */
@@ -38,13 +38,13 @@ export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Ha
     if (typeof req.body !== 'object' || req.body === null || Array.isArray(req.body)) {
       throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
     }
-    if (isDeeperThan(req.body, MAX_DEPTH)) {
-      throw new GatewayError(
-        'invalid_request',
-        `The request body is nested deeper than ${MAX_DEPTH} levels.`,
-      );
-    }
-    next();
+    const excess = findExcess(req.body, MAX_DEPTH);
+    if (excess === undefined) return next();
+    const what =
+      excess === 'depth'
+        ? `is nested deeper than ${MAX_DEPTH} levels`
+        : `has more than ${MAX_JSON_VALUES} values`;
+    throw new GatewayError('invalid_request', `The request body ${what}.`);
   };
 
   return [refuseUnread, parse, refuseParsed];

@@ -6,7 +6,7 @@ import type { Principal } from '../domain/principal.ts';
 /** The use cases that resolvers call. Authentication is not among them: it happens before an operation exists. */
 export type SchemaGateway = Pick<
   Gateway,
-  'chat' | 'embed' | 'listModels' | 'getModel' | 'listBackends' | 'limits' | 'administration'
+  'chat' | 'embed' | 'listModels' | 'getModel' | 'listBackends' | 'limits' | 'administration' | 'report'
 >;
 
 /** What resolvers know of one operation. Whoever serves the schema makes one for each operation. */

@@ -13,7 +13,8 @@ export function noteLimits(
 
 /**
  * A key's limits as they change: now, and then whenever a look every `everyMs` finds something else. That limits
- * refill with time alone is a change only once a whole request or token has come back.
+ * refill with time alone is a change only once a whole request or token has come back. It ends when the gateway drains,
+ * which would otherwise wait for it in vain.
  */
 export function watchLimits(context: GraphQLContext, everyMs: number): Cancellable<LimitsState> {
   const { gateway, principal, clock, signal: outer } = context;
@@ -23,6 +24,7 @@ export function watchLimits(context: GraphQLContext, everyMs: number): Cancellab
       const state = await gateway.limits(principal);
       if (!last || differs(last, state)) yield [state];
       last = state;
+      if (gateway.report().draining) return;
       await pause(everyMs, clock, signal);
     }
   }, outer);

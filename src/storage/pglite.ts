@@ -21,7 +21,8 @@ export async function openPglite(options: PgliteOptions): Promise<Database> {
     engine = await PGlite.create({ dataDir: options.directory });
   } catch (thrown) {
     unlock();
-    throw storageUnavailable('the embedded database could not be opened', thrown);
+    const detail = `the embedded database in ${options.directory} could not be opened: ${String(thrown)}`;
+    throw storageUnavailable(detail, thrown);
   }
   let closing: Promise<void> | undefined;
 

@@ -12,6 +12,7 @@ const RETRY_MAX_MS = 5000;
 const FLUSH_WITHIN_MS = 5000;
 
 export interface UsageQueue extends UsageSink {
+  /** What still waits is lost, and counted as such. */
   close(): void;
 }
 
@@ -94,6 +95,8 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
       closed.abort();
       cancel?.();
       cancel = undefined;
+      if (waiting.length > 0) overflow.abandon(waiting.length);
+      waiting = [];
     },
   };
 }
@@ -111,6 +114,10 @@ function createOverflow(telemetry: Telemetry, capacity: number) {
     },
     end() {
       overflowing = false;
+    },
+    abandon(count: number) {
+      telemetry.recordsLost(count);
+      telemetry.log('error', 'usage records are lost: no store took them before the end', { count });
     },
   };
 }

@@ -1,4 +1,5 @@
 import { type Backend, canonicalModelName } from '../domain/model.ts';
+import { findModel } from '../domain/routing.ts';
 
 /** As many models as get metrics of their own; the rest share `other`. */
 const MAX_MODELS = 50;
@@ -24,7 +25,7 @@ export function createModelLabels<M>(
     const model = canonicalModelName(spelling);
     let metrics = byModel.get(model);
     if (!metrics) {
-      if (!backends().some((backend) => backend.models.has(model))) return other;
+      if (!findModel(model, backends())) return other;
       metrics = byModel.size < MAX_MODELS ? create(model) : other;
       byModel.set(model, metrics);
     }

@@ -48,8 +48,8 @@ const GUARDS: readonly (readonly [RegExp, string])[] = [
   [/\b(Bearer|Basic)\s+[^\s"',]+/gi, '$1 …'],
   // User and password of a URL, up to its last @.
   [/\/\/\S*@/g, '//…@'],
-  // JSON.parse quotes a piece of its input.
-  [/"[\s\S]*"(?=\S* is not valid JSON)/g, '"…"'],
+  // JSON.parse quotes a piece of its input. Anchored, as each further quotation mark would be another beginning to try.
+  [/^([^"]*)"[\s\S]*"(?=\S* is not valid JSON)/, '$1"…"'],
   // Names are short. A long quotation is data.
   [/"[^"]{65,}("|$)/g, '"…"'],
 ];

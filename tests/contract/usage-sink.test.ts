@@ -152,6 +152,20 @@ describe('usage in the queue of one process', () => {
     await flushed;
     expect(QUEUE_CAPACITY).toBe(10_000);
   });
+
+  test('what no store has taken by the end is counted and told', async () => {
+    const clock = createTestClock();
+    ledger.away = true;
+    const queue = createUsageQueue({ clock, telemetry, store: (list) => keep(ledger, telemetry, list) });
+    for (const record of records(3)) queue.record(record);
+    const flushed = queue.flush();
+    await clock.advance(5000);
+    await flushed;
+    queue.close();
+    expect(telemetry.lost()).toBe(3);
+    expect(telemetry.lines).toHaveLength(1);
+    expect(clock.pending()).toBe(0);
+  });
 });
 
 describe('usage through Redis', () => {

@@ -291,6 +291,7 @@ export async function startGraphQLServer(
       getModel: unused,
       listBackends: unused,
       limits: unused,
+      report: unused,
       get administration() {
         return unused();
       },

@@ -100,6 +100,7 @@ export function createHarness(): SchemaHarness {
       listBackends: () => harness.backends,
       limits: async () => harness.limits,
       administration,
+      report: fake.report,
     },
     context: (change = {}) => ({
       gateway: harness.gateway,

@@ -164,6 +164,17 @@ describe('a process that is killed', () => {
   }
 });
 
+test('a port in use ends the process with one sentence', async () => {
+  const first = await startShared();
+  const refusal = await startShared({ PORT: new URL(first.url).port }).then(
+    () => ['it started'],
+    (error: Error) => error.message.split('\n').slice(1),
+  );
+  const sentences = refusal.filter((line) => !line.startsWith('{'));
+  expect(sentences).toEqual([expect.stringMatching(/EADDRINUSE.*:\d+$/)]);
+  expect((await fetch(`${first.url}/health`)).status).toBe(200);
+});
+
 describe('on one embedded database', () => {
   test('a second process ends with one sentence, and a killed one is followed by the next, keys and all', async () => {
     const directory = createDataDir();

@@ -1,8 +1,10 @@
 import { once } from 'node:events';
 import type { IncomingMessage, RequestListener, ServerResponse } from 'node:http';
+import { connect as connectTo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { createServer, type Server, type ServerOptions } from '../../src/server.ts';
 import { openRawSocket, type RawSocket } from '../support/raw-socket.ts';
+import { until } from '../support/until.ts';
 
 const opened: { destroy(): void }[] = [];
 const servers: Server[] = [];
@@ -94,6 +96,55 @@ describe('handlers', () => {
     const { port } = await startServer();
     const second = createServer({ handlers: [], fallback: echo });
     await expect(second.listen('127.0.0.1', port)).rejects.toThrow('EADDRINUSE');
+  });
+});
+
+describe('a complete answer', () => {
+  /** More than the buffers of both ends of a connection take. */
+  const LARGE = 'x'.repeat(32 * 2 ** 20);
+  const STALL_MS = 300;
+
+  test('that nobody reads does not stay in memory: its connection is cut', async () => {
+    const { server, connect } = await startServer({
+      fallback: (_request, response) => void response.end(LARGE),
+      limits: { stallMs: STALL_MS },
+    });
+    const socket = await connect();
+    socket.send(GET);
+    await socket.until(/x/);
+    socket.stopReading();
+    await until(() => server.inFlight() === 0);
+  });
+
+  test('that is read slowly arrives whole, however much longer that takes', async () => {
+    const { port } = await startServer({
+      fallback: (_request, response) => void response.end(LARGE),
+      limits: { stallMs: STALL_MS },
+    });
+    const socket = connectTo(port, '127.0.0.1');
+    opened.push(socket);
+    let received = 0;
+    socket.on('data', (chunk: Buffer) => {
+      received += chunk.length;
+      socket.pause();
+      setTimeout(() => socket.resume(), 2);
+    });
+    socket.write('GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n');
+    const begun = performance.now();
+    await once(socket, 'close');
+    expect(received).toBeGreaterThan(LARGE.length);
+    expect(performance.now() - begun).toBeGreaterThan(STALL_MS);
+  });
+
+  test('leaves the next one on its connection all the time that it takes', async () => {
+    const { connect, next } = await startServer({ limits: { stallMs: 20 } });
+    const socket = await connect();
+    socket.send(GET + GET);
+    const [first, second] = [await next(), await next()];
+    first.response.end('one');
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    second.response.end('two');
+    expect(await socket.until(/two$/)).toMatch(/one/);
   });
 });
 

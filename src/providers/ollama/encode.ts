@@ -43,7 +43,8 @@ export interface EncodedChat {
 export function encodeChat(request: ChatRequest, model: Model | undefined, settings: Settings): EncodedChat {
   const warnings: string[] = [];
   const forced = forcedCall(request);
-  const messages = request.messages.map((message, index) => encodeMessage(message, index, request.messages));
+  const called = new Map<string, string>();
+  const messages = request.messages.map((message, index) => encodeMessage(message, index, called));
   const think = encodeThink(request, model, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
@@ -101,7 +102,8 @@ export function withinStack<T>(encode: () => T): T {
   }
 }
 
-function encodeMessage(message: Message, index: number, all: readonly Message[]): WireMessage {
+/** @param called names of the calls so far, by id: what templates know a result by. The latest call of an id counts. */
+function encodeMessage(message: Message, index: number, called: Map<string, string>): WireMessage {
   const content = textOf(message.content);
   switch (message.role) {
     case 'system':
@@ -111,6 +113,7 @@ function encodeMessage(message: Message, index: number, all: readonly Message[])
       return { role: 'user', content, ...(images.length > 0 && { images }) };
     }
     case 'assistant':
+      for (const call of message.toolCalls) called.set(call.id, call.name);
       return {
         role: 'assistant',
         content,
@@ -130,7 +133,7 @@ function encodeMessage(message: Message, index: number, all: readonly Message[])
         }),
       };
     case 'tool': {
-      const name = calledTool(message.toolCallId, all, index);
+      const name = called.get(message.toolCallId);
       return {
         role: 'tool',
         content,
@@ -139,17 +142,6 @@ function encodeMessage(message: Message, index: number, all: readonly Message[])
       };
     }
   }
-}
-
-/** The name behind a tool result: that of the latest earlier call with its id. Templates know results by name. */
-function calledTool(id: string, messages: readonly Message[], before: number): string | undefined {
-  for (let index = before - 1; index >= 0; index--) {
-    const message = messages[index];
-    if (message?.role !== 'assistant') continue;
-    const call = message.toolCalls.find((candidate) => candidate.id === id);
-    if (call) return call.name;
-  }
-  return undefined;
 }
 
 function parseArguments(text: string, param: string) {

@@ -17,6 +17,7 @@ import {
   type SelectionNode,
   type SelectionSetNode,
   type ValueNode,
+  valueFromASTUntyped,
 } from 'graphql';
 import type { DocumentLimits } from './limits.ts';
 import { requestError } from './refusal.ts';
@@ -56,7 +57,7 @@ export function requireModestCost(
   variables: Variables,
   limits: DocumentLimits,
 ): void {
-  const count = new Counter(schema, document, variables);
+  const count = new Counter(schema, document, withDefaults(operation, variables));
   let fields = 0;
   for (const definition of document.definitions) {
     if (definition.kind !== Kind.FRAGMENT_DEFINITION && definition.kind !== Kind.OPERATION_DEFINITION)
@@ -70,6 +71,14 @@ export function requireModestCost(
   requireWithin('fields', fields, limits.fields);
   requireWithin('rootFields', count.rootFields(operation.selectionSet), limits.rootFields, operation);
   requireWithin('complexity', count.definition(operation).complexity, limits.complexity, operation);
+}
+
+/** The variables as execution will see them. */
+function withDefaults({ variableDefinitions = [] }: OperationDefinitionNode, given: Variables): Variables {
+  const defaults = variableDefinitions.flatMap(({ variable, defaultValue }) =>
+    defaultValue ? [[variable.name.value, valueFromASTUntyped(defaultValue)] as const] : [],
+  );
+  return { ...Object.fromEntries(defaults), ...given };
 }
 
 const NAMES: Readonly<Record<keyof DocumentLimits, string>> = {

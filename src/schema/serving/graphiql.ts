@@ -1,9 +1,3 @@
-/** One operation to try, as a tab of the page. */
-interface Example {
-  readonly query: string;
-  readonly variables?: object;
-}
-
 /** The page brings everything along, runs its editor's workers from blobs, and talks to nobody but its own server. */
 export const PAGE_POLICY = [
   "default-src 'none'",
@@ -18,19 +12,20 @@ export const PAGE_POLICY = [
   "frame-ancestors 'none'",
 ].join('; ');
 
-const CHAT_INPUT = {
-  input: {
-    model: 'llama3.1:8b',
-    messages: [{ role: 'USER', content: [{ text: 'Why is the sky blue?' }] }],
-  },
-};
-
-/** What most visitors come for, the stream first. */
-export const EXAMPLES: readonly Example[] = [
-  {
-    query: `# An answer, piece by piece as it is made. Stop it at any time: the model stops at once.
-subscription StreamAnswer($input: ChatCompletionInput!) {
-  chatCompletion(input: $input, coalesceMs: 50) {
+/**
+ * What most visitors come for, the stream first: a tab each. Their arguments stand in the documents, because of the
+ * variables of the first tab GraphiQL takes no notice.
+ */
+export const EXAMPLES: readonly string[] = [
+  `# An answer, piece by piece as it is made. Stop it at any time: the model stops at once.
+subscription StreamAnswer {
+  chatCompletion(
+    input: {
+      model: "llama3.1:8b"
+      messages: [{ role: USER, content: [{ text: "Why is the sky blue?" }] }]
+    }
+    coalesceMs: 50
+  ) {
     __typename
     sequence
     ... on ChatStarted { model backend }
@@ -45,12 +40,14 @@ subscription StreamAnswer($input: ChatCompletionInput!) {
   }
 }
 `,
-    variables: CHAT_INPUT,
-  },
-  {
-    query: `# The same in one piece.
-mutation Answer($input: ChatCompletionInput!) {
-  createChatCompletion(input: $input) {
+  `# The same in one piece.
+mutation Answer {
+  createChatCompletion(
+    input: {
+      model: "llama3.1:8b"
+      messages: [{ role: USER, content: [{ text: "Why is the sky blue?" }] }]
+    }
+  ) {
     __typename
     ... on ChatCompletion {
       model
@@ -62,10 +59,7 @@ mutation Answer($input: ChatCompletionInput!) {
   }
 }
 `,
-    variables: CHAT_INPUT,
-  },
-  {
-    query: `# Whose key this is, and what is left of its limits.
+  `# Whose key this is, and what is left of its limits.
 query Viewer {
   viewer {
     name
@@ -76,9 +70,7 @@ query Viewer {
   }
 }
 `,
-  },
-  {
-    query: `# Which models there are, and where they are in memory.
+  `# Which models there are, and where they are in memory.
 query Models {
   models {
     name
@@ -90,9 +82,7 @@ query Models {
   }
 }
 `,
-  },
-  {
-    query: `# The latest requests.
+  `# The latest requests.
 query Requests {
   requests(first: 10) {
     edges { node { __typename id } }
@@ -100,28 +90,26 @@ query Requests {
   }
 }
 `,
-  },
 ];
 
 /**
  * GraphiQL as one page of some nine megabytes. It is loaded when it is first asked for, which in production is never.
- * @param key shown in the headers' editor; only for keys that are public anyway.
+ * @param key shown in the headers' editor.
  */
 export async function renderPage(endpoint: string, key: string | undefined): Promise<string> {
   const { renderGraphiQL } = await import('@graphql-yoga/render-graphiql');
+  const headers = JSON.stringify({ authorization: `Bearer ${key ?? 'llmgw_…'}` }, undefined, 2);
   return renderGraphiQL({
     title: 'LLM gateway',
     endpoint,
     // The one protocol that carries the headers' editor to the server also for subscriptions.
     subscriptionsProtocol: 'SSE',
-    defaultHeaders: JSON.stringify({ authorization: `Bearer ${key ?? 'llmgw_…'}` }, undefined, 2),
+    // Of itself it would subscribe by GET, which is for queries only.
+    method: 'POST',
+    defaultHeaders: headers,
     defaultEditorToolsVisibility: 'headers',
     shouldPersistHeaders: false,
     schemaDescription: true,
-    defaultTabs: EXAMPLES.map(({ query, variables }) => ({
-      query,
-      ...(variables && { variables: JSON.stringify(variables, undefined, 2) }),
-      headers: JSON.stringify({ authorization: `Bearer ${key ?? 'llmgw_…'}` }, undefined, 2),
-    })),
+    defaultTabs: EXAMPLES.map((query) => ({ query, headers })),
   });
 }

@@ -34,6 +34,15 @@ export function wantsPage(accept: string | undefined): boolean {
   return parseAccept(accept ?? '').some(({ type, quality }) => type === 'text/html' && quality > 0);
 }
 
+const ENCODINGS = ['br', 'gzip', 'identity'] as const;
+export type Encoding = (typeof ENCODINGS)[number];
+
+/** The smallest encoding that `Accept-Encoding` names (RFC 9110, section 12.5.3). Where it names none, none is used. */
+export function preferredEncoding(acceptEncoding: string | undefined): Encoding {
+  const accepted = parseAccept(acceptEncoding ?? '').filter(({ quality }) => quality > 0);
+  return ENCODINGS.find((encoding) => accepted.some(({ type }) => type === encoding)) ?? 'identity';
+}
+
 /** The most specific range that covers a type decides. */
 function qualityOf(type: string, ranges: readonly Range[]): number {
   for (const range of [type, `${type.split('/', 1)[0]}/*`, '*/*']) {

@@ -186,7 +186,8 @@ function encodeError(error: GraphQLError, isRequestError: boolean, context: Grap
     if (isRequestError && error.path === undefined) return asVariableError(error);
     // Raised for an argument, which stands in the document; what a scalar cannot serialise does not.
     if (cause.nodes !== undefined && cause !== error) {
-      return located(requestError('BAD_USER_INPUT', withoutValues(cause.message)), error);
+      const refused = requestError('BAD_USER_INPUT', withoutValues(cause.message));
+      return located(isRequestError ? refused : withoutStatus(refused), error);
     }
   }
   const failure = cause instanceof GatewayError ? cause : toGatewayError(cause);
@@ -205,6 +206,11 @@ function located({ message, extensions }: GraphQLError, place: GraphQLError): Gr
     ...(place.nodes && { nodes: place.nodes }),
     ...(place.path && { path: place.path }),
   });
+}
+
+/** An error beside data: other fields have been executed, so it does not make the whole request a bad one. */
+function withoutStatus({ message, extensions: { http: _, ...extensions } }: GraphQLError): GraphQLError {
+  return new GraphQLError(message, { extensions });
 }
 
 function asVariableError(error: GraphQLError): GraphQLError {

@@ -1,4 +1,4 @@
-import { isDeeperThan } from '../../http/nesting.ts';
+import { findExcess, MAX_JSON_VALUES } from '../../http/nesting.ts';
 import { refusal } from './refusal.ts';
 
 /** The parameters of a GraphQL request, whichever way they came. */
@@ -20,8 +20,13 @@ type Fields = Readonly<Record<string, unknown>>;
 export function parseParams(raw: unknown, maxDepth: number): Params {
   if (Array.isArray(raw)) throw refusal('BAD_REQUEST', 'Batches of requests are not supported.');
   if (!isFields(raw)) throw refusal('BAD_REQUEST', 'The request must be a JSON object.');
-  if (isDeeperThan(raw, maxDepth)) {
-    throw refusal('BAD_REQUEST', `The request is nested deeper than ${maxDepth} levels.`);
+  const excess = findExcess(raw, maxDepth);
+  if (excess !== undefined) {
+    const what =
+      excess === 'depth'
+        ? `is nested deeper than ${maxDepth} levels`
+        : `has more than ${MAX_JSON_VALUES} values`;
+    throw refusal('BAD_REQUEST', `The request ${what}.`);
   }
   const extensions = objectOf(raw, 'extensions') ?? {};
   const query = stringOf(raw, 'query');

@@ -10,9 +10,9 @@ import { answerCors, type CorsOrigins } from '../../http/cors.ts';
 import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
 import { requestIdOf } from '../../http/request-id.ts';
 import { readJson, requireJsonBody } from './body.ts';
-import { PAGE_POLICY, renderPage } from './graphiql.ts';
 import { type Accepted, EVENT_STREAM, negotiate, wantsPage } from './negotiate.ts';
 import type { Operation, Operations } from './operation.ts';
+import { createPage } from './page.ts';
 import { parseSearch } from './params.ts';
 import { encodeFailure, encodeRefusal, logBug, refusal, statusOf } from './refusal.ts';
 
@@ -45,6 +45,7 @@ const EXPOSED_HEADERS = ['x-request-id', ...LIMIT_HEADERS, 'retry-after'].join('
  */
 export function createHttpHandler(options: HttpOptions): RequestListener {
   const { telemetry } = options;
+  const answerPage = createPage(options.path, options.exampleKey);
   const yoga = createYoga<Decided>({
     schema: options.schema,
     graphqlEndpoint: options.path,
@@ -58,7 +59,7 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
     parserAndValidationCache: false,
     maskedErrors: false,
     logging: false,
-    plugins: [useDecision()],
+    plugins: [createDecisionPlugin()],
   });
 
   return (req, res) => {
@@ -73,7 +74,7 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
     const accepted = negotiate(req.headers.accept);
 
     const serve = async () => {
-      if (await answerPage(req, res, options)) return;
+      if (isVisit(req, options)) return await answerPage(req, res);
       const { operation, principal } = await decide(req, res, requestId, leaving, accepted, options);
       req.headers.accept = acceptFor(operation, accepted);
       if (operation.type === 'subscription') follow(res, principal, leaving, options);
@@ -89,7 +90,7 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
 }
 
 /** Lets Yoga do what has been decided, and shows the limits as of it. */
-function useDecision(): Plugin<object, Decided> {
+function createDecisionPlugin(): Plugin<object, Decided> {
   return {
     onRequestParse: ({ setRequestParser }) => setRequestParser(() => ({ query: '' })),
     onParams: ({ context, setParamsHandler }) =>
@@ -176,18 +177,12 @@ function follow(
   });
 }
 
-/** A browser's visit, which needs no key. @returns whether it was one. */
-async function answerPage(
-  req: IncomingMessage,
-  res: ServerResponse,
-  { path, production, exampleKey }: HttpOptions,
-): Promise<boolean> {
-  if (production || req.method !== 'GET' || req.url !== path || !wantsPage(req.headers.accept)) return false;
-  const page = await renderPage(path, exampleKey);
-  res.setHeader('content-type', 'text/html; charset=utf-8');
-  res.setHeader('content-security-policy', PAGE_POLICY);
-  res.end(page);
-  return true;
+/**
+ * A browser's visit, which needs no key. In production it is a request like any other. GraphiQL writes what is being
+ * edited into the page's address, as `?query=`.
+ */
+function isVisit({ method, url = '', headers }: IncomingMessage, { path, production }: HttpOptions): boolean {
+  return !production && method === 'GET' && url.split('?', 1)[0] === path && wantsPage(headers.accept);
 }
 
 function setStandardHeaders(res: ServerResponse, requestId: string): void {

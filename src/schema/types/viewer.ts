@@ -101,7 +101,8 @@ builder.subscriptionField('viewerLimits', (t) =>
   t.field({
     type: LimitsType,
     scope: 'authenticated',
-    description: "The calling key's limits: now, and whenever they have changed.",
+    description:
+      "The calling key's limits: now, and whenever they have changed. It ends when the gateway is being stopped.",
     args: {
       everyMs: t.arg.int({
         required: true,

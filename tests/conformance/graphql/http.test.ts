@@ -252,6 +252,18 @@ describe('statuses', () => {
     });
   });
 
+  test('GOH-15 (Status codes) also where it is an argument that only execution could find wrong', async () => {
+    const query = 'mutation($i: Nested = { text: "x" }) { count take(input: $i) }';
+    const before = server.executed();
+    const answer = await read(server.post({ query, variables: { i: null } }));
+    expect(server.executed()).toBe(before + 1);
+    expect(answer.status).toBe(200);
+    expect(answer.body).toMatchObject({
+      data: { count: expect.any(Number), take: null },
+      errors: [{ path: ['take'], extensions: { code: 'BAD_USER_INPUT' } }],
+    });
+  });
+
   test('GOH-16 (Status codes) a message names the place and never the value that was there', async () => {
     const query = 'mutation($i: Nested!) { take(input: $i) }';
     const variables = { i: { inner: { inner: { text: { secret: 'prompt' } } } } };

@@ -219,6 +219,30 @@ describe('with the database away', () => {
   });
 });
 
+test('changes of other keys do not keep a look-up from its end, nor make an unknown secret remembered', async () => {
+  const { authenticator, store, signals, rows, state } = setUp();
+  const { findByDigest } = store;
+  store.findByDigest = (digest) => {
+    if (state.lookups < 100) signals.publish({ type: 'keyChanged', keyId: `other_${state.lookups}` });
+    return findByDigest(digest);
+  };
+  expect(await codeOf(authenticator, BEARER)).toBe('ok');
+  expect(state.lookups).toBe(1);
+
+  const unknown = `llmgw_${'b'.repeat(64)}`;
+  const refused = codeOf(authenticator, `Bearer ${unknown}`);
+  signals.publish({ type: 'keyChanged', keyId: 'key_2' });
+  expect(await refused).toBe('invalid_api_key');
+  rows.set(digestOf(unknown), {
+    ...PRINCIPAL,
+    keyId: 'key_2',
+    prefix: '',
+    createdAt: new Date(0),
+    metadata: {},
+  });
+  expect(await codeOf(authenticator, `Bearer ${unknown}`)).toBe('ok');
+});
+
 describe('a watched key', () => {
   const watch = async ({ authenticator }: ReturnType<typeof setUp>) => {
     const errors: GatewayError[] = [];
@@ -251,6 +275,42 @@ describe('a watched key', () => {
     all.rows.set(digestOf(SECRET), { ...all.key, expiresAt: new Date(all.clock.now() + 5_000) });
     const { errors } = await watch(all);
     await all.clock.advance(4_999);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('whose expiry is put off lives until then, and is not looked at without pause meanwhile', async () => {
+    const all = setUp();
+    const expiringIn = (ms: number) => ({ ...all.key, expiresAt: new Date(all.clock.now() + ms) });
+    all.rows.set(digestOf(SECRET), expiringIn(5_000));
+    const { errors } = await watch(all);
+    all.rows.set(digestOf(SECRET), expiringIn(FRESH_MS * 2));
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(FRESH_MS * 2 - 1);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('whose expiry is brought forward ends then', async () => {
+    const all = setUp();
+    const { errors } = await watch(all);
+    all.rows.set(digestOf(SECRET), { ...all.key, expiresAt: new Date(all.clock.now() + 5_000) });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(4_999);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('that expires during a long outage of the database ends all the same', async () => {
+    const all = setUp();
+    const lifeMs = STALE_MS + FRESH_MS;
+    all.rows.set(digestOf(SECRET), { ...all.key, expiresAt: new Date(all.clock.now() + lifeMs) });
+    const { errors } = await watch(all);
+    all.state.down = true;
+    await all.clock.advance(lifeMs - 1);
     expect(errors).toHaveLength(0);
     await all.clock.advance(1);
     expect(errors).toHaveLength(1);
@@ -290,5 +350,25 @@ test('when keys were last used is written down in the background, and at the end
   await authenticator.close();
   expect(state.touched.get('key_1')).toEqual(new Date(clock.now()));
   expect(listeners.size).toBe(0);
+  expect(clock.pending()).toBe(0);
+});
+
+test('closing waits for a note that is being written, and writes none after it', async () => {
+  const { authenticator, store, clock } = setUp();
+  let written = () => {};
+  store.touch = () =>
+    new Promise<void>((resolve) => {
+      written = resolve;
+    });
+  await authenticator.authenticate(BEARER);
+  await clock.advance(60_000);
+  let closed = false;
+  const closing = authenticator.close().then(() => {
+    closed = true;
+  });
+  await clock.advance(0);
+  expect(closed).toBe(false);
+  written();
+  await closing;
   expect(clock.pending()).toBe(0);
 });

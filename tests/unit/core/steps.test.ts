@@ -50,6 +50,17 @@ describe('a whole answer', () => {
     expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 7 }]);
   });
 
+  test('that is empty is charged the prompt that the backend counted', async () => {
+    const pipeline = createPipeline();
+    const reasons = [{ unified: 'stop', raw: 'stop' }] as const;
+    pipeline.script('ollama-1', async function* () {
+      yield [started(), { type: 'finished', reasons, usage: { promptTokens: 9 }, timings: {} }];
+    });
+    await collect(pipeline.run());
+    expect(pipeline.records).toMatchObject([{ status: 'ok', usage: { promptTokens: 9 } }]);
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 9 }]);
+  });
+
   test('ends with the times that only the gateway knows', async () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', async function* () {

@@ -60,6 +60,22 @@ describe('messages', () => {
     ]);
   });
 
+  test('each message is looked at once, however many results a conversation has', () => {
+    let looks = 0;
+    const toolCalls = [{ id: 'other', name: 'weather', arguments: '{}' }];
+    const calling: Message = {
+      role: 'assistant',
+      content: [],
+      get toolCalls() {
+        looks++;
+        return toolCalls;
+      },
+    };
+    const result: Message = { role: 'tool', toolCallId: 'missing', content: [] };
+    encode({ messages: [...Array(100).fill(calling), ...Array(100).fill(result)] });
+    expect(looks).toBeLessThan(1000);
+  });
+
   test.each(['{"city":', '[]', '"text"', 'null', ''])(
     'arguments %j are refused by the name of their field',
     (text) => {

@@ -137,6 +137,11 @@ describe('bodies', () => {
     expect(error.message).not.toContain('canary');
   });
 
+  test('more values than any request needs are refused before each is looked at', async () => {
+    const error = await errorOf(await send(`{"model":"m","messages":[${'1,'.repeat(100_000)}1]}`));
+    expect(error.message).toMatch(/more than 100000 values/);
+  });
+
   test('100 levels are enough for anybody', async () => {
     expect((await send(withExtra(`${'{"a":'.repeat(98)}[]${'}'.repeat(98)}`))).status).toBe(200);
   });

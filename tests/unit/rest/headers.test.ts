@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { formatDuration } from '../../../src/http/limit-headers.ts';
-import { isDeeperThan } from '../../../src/http/nesting.ts';
+import { findExcess, MAX_JSON_VALUES } from '../../../src/http/nesting.ts';
 import { encodeEmbeddings, encodeModel, encodeUsage } from '../../../src/rest/openai/response.ts';
 
 describe('durations', () => {
@@ -19,16 +19,22 @@ describe('durations', () => {
   });
 });
 
-describe('depth', () => {
+describe('the extent of JSON', () => {
   const nested = (depth: number) => {
     let value: object = {};
     for (let i = 1; i < depth; i++) value = i % 2 ? [value] : { a: value };
     return value;
   };
-  test('is counted exactly, and any depth can be', () => {
-    expect(isDeeperThan(nested(100), 100)).toBe(false);
-    expect(isDeeperThan(nested(101), 100)).toBe(true);
-    expect(isDeeperThan(nested(100_000), 100)).toBe(true);
+  test('its depth is counted exactly, and any depth can be', () => {
+    expect(findExcess(nested(100), 100)).toBeUndefined();
+    expect(findExcess(nested(101), 100)).toBe('depth');
+    expect(findExcess(nested(100_000), 100)).toBe('depth');
+  });
+
+  test('and so are its values, at whatever level they stand', () => {
+    const list = new Array(MAX_JSON_VALUES - 2).fill(0);
+    expect(findExcess({ a: { b: list } }, 100)).toBeUndefined();
+    expect(findExcess({ a: { b: [...list, 0] } }, 100)).toBe('values');
   });
 });
 

@@ -83,9 +83,47 @@ describe('GraphiQL', () => {
     expect(server.authorizations).toEqual([]);
   });
 
+  test('is compressed as the browser can read it, is kept, and is asked about again', async () => {
+    const server = await start();
+    const visit = (headers: Readonly<Record<string, string>>) =>
+      fetch(server.url, { headers: { accept: 'text/html', ...headers } });
+    const plain = await visit({ 'accept-encoding': 'identity' });
+    const page = await plain.text();
+    expect(plain.headers.get('content-encoding')).toBeNull();
+    for (const [accepted, encoding] of [
+      ['gzip, deflate, br, zstd', 'br'],
+      ['gzip, deflate', 'gzip'],
+      ['br;q=0, gzip;q=0.5', 'gzip'],
+    ] as const) {
+      const response = await visit({ 'accept-encoding': accepted });
+      expect(response.headers.get('content-encoding')).toBe(encoding);
+      expect(Number(response.headers.get('content-length'))).toBeLessThan(page.length / 3);
+      expect(response.headers.get('cache-control')).toBe('private, no-cache');
+      expect(response.headers.get('vary')).toBe('Accept, Accept-Encoding');
+      expect((await response.text()) === page).toBe(true);
+
+      const etag = response.headers.get('etag') ?? '';
+      const again = await visit({ 'accept-encoding': accepted, 'if-none-match': etag });
+      expect([again.status, await again.text(), again.headers.get('etag')]).toEqual([304, '', etag]);
+      const other = await visit({ 'accept-encoding': 'identity', 'if-none-match': etag });
+      expect([other.status, await other.text()]).toEqual([200, page]);
+    }
+  });
+
+  test('is found at the address of what is being edited, which it keeps up to date itself', async () => {
+    const server = await start();
+    const response = await fetch(`${server.url}?query={hello}`, { headers: { accept: 'text/html' } });
+    expect([response.status, response.headers.get('content-type')]).toEqual([
+      200,
+      'text/html; charset=utf-8',
+    ]);
+    await response.body?.cancel();
+    expect(server.executed()).toBe(0);
+  });
+
   test('its example operations are valid', () => {
     const schema = createSchema();
-    for (const { query } of EXAMPLES) expect(validate(schema, parse(query)).map(String)).toEqual([]);
+    for (const query of EXAMPLES) expect(validate(schema, parse(query)).map(String)).toEqual([]);
   });
 
   test('introspection needs a key, as everything that is executed', async () => {

@@ -361,6 +361,16 @@ describe("the viewer's limits", () => {
     expect(harness.clock.pending()).toBe(0);
   });
 
+  test('end by themselves when the gateway drains, which waits for every stream', async () => {
+    const events = await harness.subscribe(LIMITS);
+    await events.next();
+    const last = events.next();
+    harness.fake.state = { ...harness.fake.state, draining: true };
+    await harness.clock.advance(1000);
+    expect(await last).toMatchObject({ done: true });
+    expect(harness.clock.pending()).toBe(0);
+  });
+
   test.each([249, 60_001])('cannot be looked at every %d ms', async (everyMs) => {
     await expect(harness.subscribe(LIMITS, { everyMs })).rejects.toMatchObject({
       extensions: { code: 'INVALID_REQUEST', argument: 'everyMs' },

@@ -5,6 +5,7 @@ import type { Backend, Model } from '../../../src/domain/model.ts';
 import type { UsageRecord } from '../../../src/domain/record.ts';
 import { createTelemetry } from '../../../src/telemetry/index.ts';
 import type { LogLevel } from '../../../src/telemetry/log.ts';
+import { redactText } from '../../../src/telemetry/redact.ts';
 
 const KEY = 'llmgw_canaryA1b2C3d4-e5_f6canary';
 
@@ -181,6 +182,16 @@ describe('secrets and content', () => {
       telemetry.log('info', text, { detail: text });
     }
     for (const line of lines) expect(line.length).toBeLessThan(3000);
+    // Eight times the text: a search that begins anew at every quotation mark takes five hundred times as long.
+    const cost = (text: string) => {
+      const times = Array.from({ length: 5 }, () => {
+        const before = performance.now();
+        for (let n = 0; n < 5; n++) redactText(text);
+        return performance.now() - before;
+      });
+      return Math.min(...times);
+    };
+    expect(cost('"'.repeat(1000)) / cost('"'.repeat(125))).toBeLessThan(150);
   });
 
   test('line breaks cannot forge a second line', () => {
@@ -256,6 +267,13 @@ describe('metrics', () => {
     expect((await samples('time_between_tokens_seconds_count')).join()).toMatch(
       /"other"} 1,.*"phi3:mini"} 1/,
     );
+  });
+
+  test('a model whose name has capitals is no made-up one', async () => {
+    const id = 'hf.co/someone/Llama-3.2-1B-GGUF:Q4_K_M';
+    const { telemetry, samples } = start({ models: [id] });
+    telemetry.tokenGap(id, 1);
+    expect((await samples('time_between_tokens_seconds_count')).join()).toContain(`"${id.toLowerCase()}"} 1`);
   });
 
   test('backends, dependencies and limits are shown as they are at the scrape', async () => {

@@ -1,0 +1,206 @@
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { type Browser, startBrowser, type VisitedPage } from '../support/browser.ts';
+import { type Deployment, startDeployment } from '../support/deployment.ts';
+import { eventually } from '../support/eventually.ts';
+import { TEST_KEY } from '../support/gateway.ts';
+import { type ForeignServer, startForeignServer } from './foreign-server.ts';
+
+let browser: Browser;
+let server: Deployment;
+let foreign: ForeignServer;
+beforeAll(async () => {
+  browser = await startBrowser();
+  foreign = await startForeignServer();
+  server = await startDeployment({
+    env: { CORS_ORIGINS: foreign.origin },
+    simulator: { script: { tokens: 30 }, paceMs: 30 },
+  });
+}, 300_000);
+afterAll(async () => {
+  await server?.close();
+  await foreign?.close();
+  await browser?.close();
+});
+
+afterEach(() => browser.closePages());
+
+const INPUT = {
+  model: 'llama3.1:8b',
+  messages: [{ role: 'USER', content: [{ text: 'Why is the sky blue?' }] }],
+};
+
+/** GraphiQL, ready to execute. */
+async function openGraphiQL() {
+  const visit = await browser.open(`${server.url}/graphql`);
+  const { page } = visit;
+  const button = page.locator('.graphiql-execute-button');
+  const pane = page.locator('.graphiql-response .view-line');
+  await button.waitFor();
+  return {
+    ...visit,
+    /** Executes, or stops what is being executed. */
+    press: () => button.click(),
+    // By the keyboard, because a mouse may start to drag the tab.
+    selectTab: (name: string) => page.getByRole('button', { name, exact: true }).press('Enter'),
+    /** What the result pane shows; the editor writes its blanks as no-break spaces. */
+    shown: async () => (await pane.allTextContents()).join('\n').replaceAll('\u00a0', ' '),
+  };
+}
+
+/** Everything that the pane shows on the way to what is awaited. */
+async function watch(shown: () => Promise<string>, awaited: string): Promise<ReadonlySet<string>> {
+  const seen = new Set<string>();
+  await eventually(`${awaited} in the result pane`, async () => {
+    const text = await shown();
+    seen.add(text);
+    return text.includes(awaited);
+  });
+  return seen;
+}
+
+/** Nothing was asked of anybody but the gateway, and nothing was complained of. */
+function expectAtPeace({ requested, complaints }: VisitedPage): void {
+  const { host } = new URL(server.url);
+  const strangers = requested.filter((url) => new URL(url.replace(/^blob:/, '')).host !== host);
+  expect({ strangers, complaints }).toEqual({ strangers: [], complaints: [] });
+}
+
+describe('GraphiQL in a browser', () => {
+  test('streams an answer into its result pane, and loads nothing from elsewhere', async () => {
+    const graphiql = await openGraphiQL();
+    await graphiql.press();
+    const seen = await watch(graphiql.shown, 'ChatFinished');
+    expect([...seen].filter((text) => text.includes('ChatContentDelta')).length).toBeGreaterThan(2);
+    expectAtPeace(graphiql);
+  });
+
+  test('stops an answer when told to, and the model stops', async () => {
+    server.simulator.script({ neverEnding: true });
+    const graphiql = await openGraphiQL();
+    await graphiql.press();
+    await watch(graphiql.shown, 'ChatContentDelta');
+    expect(server.simulator.stats().inFlight).toBe(1);
+    await graphiql.press();
+    await server.simulator.until(({ inFlight }) => inFlight === 0);
+    expectAtPeace(graphiql);
+  });
+
+  test('has examples that run as they are', async () => {
+    const graphiql = await openGraphiQL();
+    for (const [name, expected] of [
+      ['Answer', '"__typename": "ChatCompletion"'],
+      ['Viewer', '"name": "Demo: default"'],
+      ['Models', '"name": "llama3.1:8b"'],
+      ['Requests', '"edges": ['],
+    ] as const) {
+      await graphiql.selectTab(name);
+      await graphiql.press();
+      const seen = await watch(graphiql.shown, expected);
+      expect([...seen].at(-1)).not.toContain('"errors"');
+    }
+    expectAtPeace(graphiql);
+  });
+
+  test('is still there after a reload, with what was being edited', async () => {
+    const graphiql = await openGraphiQL();
+    await graphiql.selectTab('Viewer');
+    await graphiql.page.waitForURL(/query=.*Viewer/);
+    await graphiql.page.reload();
+    await graphiql.press();
+    await watch(graphiql.shown, '"name": "Demo: default"');
+    expectAtPeace(graphiql);
+  });
+
+  test('may reach nobody but the gateway', async () => {
+    const { page, complaints } = await openGraphiQL();
+    const before = foreign.requested.length;
+    await expect(page.evaluate(`fetch('${foreign.origin}/secrets')`)).rejects.toThrow('Failed to fetch');
+    expect(complaints).toContainEqual(expect.stringContaining('Content Security Policy'));
+    expect(foreign.requested.length).toBe(before);
+  });
+});
+
+/** Calls a function of `foreign-page.js` in the page. */
+function call<Result>({ page }: VisitedPage, name: string, body: object): Promise<Result> {
+  const values = JSON.stringify({ gateway: server.url, key: TEST_KEY, body });
+  return page.evaluate(`import('/page.js').then((module) => module.${name}(${values}))`);
+}
+
+interface Exchange {
+  readonly url: string;
+  readonly method: string;
+  /** Each `Access-Control-Allow-Origin` of the response. */
+  readonly allowed: readonly string[];
+}
+
+/** What the page exchanges with the gateway from now on, preflights included. */
+async function listenIn({ page }: VisitedPage): Promise<readonly Exchange[]> {
+  const session = await page.context().newCDPSession(page);
+  const requests = new Map<string, { readonly url: string; readonly method: string }>();
+  const exchanges: Exchange[] = [];
+  session.on('Network.requestWillBeSent', ({ requestId, request }) => requests.set(requestId, request));
+  session.on('Network.responseReceivedExtraInfo', ({ requestId, headers }) => {
+    const request = requests.get(requestId);
+    if (!request?.url.startsWith(server.url)) return;
+    const values = Object.entries(headers)
+      .filter(([name]) => name.toLowerCase() === 'access-control-allow-origin')
+      // The browser shows a header that comes twice with a line for each.
+      .flatMap(([, value]) => value.split('\n'));
+    exchanges.push({ url: request.url, method: request.method, allowed: values });
+  });
+  await session.send('Network.enable');
+  return exchanges;
+}
+
+const SUBSCRIPTION = {
+  query:
+    'subscription($input: ChatCompletionInput!) { chatCompletion(input: $input) { __typename sequence } }',
+  variables: { input: INPUT },
+};
+
+describe('a page of another origin', () => {
+  test('streams a completion, queries and subscribes, where its origin is allowed', async () => {
+    const visit = await browser.open(foreign.origin);
+    const exchanges = await listenIn(visit);
+
+    const chat = await call<{ status: number; requestId: string | null; chunks: string[] }>(
+      visit,
+      'streamChat',
+      { model: INPUT.model, stream: true, messages: [{ role: 'user', content: 'Why is the sky blue?' }] },
+    );
+    expect(chat).toMatchObject({ status: 200, requestId: expect.stringMatching(/./) });
+    expect(chat.chunks.length).toBeGreaterThan(2);
+    expect(chat.chunks.join('')).toMatch(/data: \[DONE\]\n\n$/);
+
+    const query = { query: '{ viewer { name } }' };
+    expect(await call(visit, 'query', query)).toMatchObject({
+      status: 200,
+      requestId: expect.stringMatching(/./),
+      body: { data: { viewer: { name: 'Demo: default' } } },
+    });
+
+    const results = await call<{ data: { chatCompletion: object } }[]>(visit, 'subscribe', SUBSCRIPTION);
+    const events = results.map(({ data }) => data.chatCompletion);
+    expect(events.length).toBeGreaterThan(5);
+    expect(events.at(-1)).toMatchObject({ __typename: 'ChatFinished' });
+
+    const allowed = [foreign.origin];
+    expect(exchanges).toHaveLength(4);
+    for (const path of ['/v1/chat/completions', '/graphql']) {
+      for (const method of ['OPTIONS', 'POST']) {
+        expect(exchanges).toContainEqual({ url: server.url + path, method, allowed });
+      }
+    }
+    expect(visit.complaints).toEqual([]);
+  });
+
+  test('gets nothing where its origin is not allowed', async () => {
+    const visit = await browser.open(foreign.otherOrigin);
+    const rows = await server.rows();
+    for (const name of ['streamChat', 'query']) {
+      await expect(call(visit, name, { query: '{ viewer { name } }' })).rejects.toThrow('Failed to fetch');
+    }
+    await expect(call(visit, 'subscribe', SUBSCRIPTION)).rejects.toThrow();
+    expect(await server.rows()).toBe(rows);
+  });
+});
