@@ -1,0 +1,118 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { eventually } from '../support/eventually.ts';
+import { type GraphQLProcess, startGraphQLProcess } from '../support/graphql-process.ts';
+import { BEARER } from '../support/graphql-server.ts';
+import { COSTLY_DOCUMENT, HOSTILE_DOCUMENTS } from '../support/hostile-documents.ts';
+import { openWsClient, type WsClient } from '../support/ws-client.ts';
+
+let server: GraphQLProcess;
+const sockets: WsClient[] = [];
+beforeEach(async () => {
+  server = await startGraphQLProcess();
+});
+afterEach(async () => {
+  for (const { socket } of sockets.splice(0)) socket.terminate();
+  await server.close();
+});
+
+async function ask(query: string): Promise<number> {
+  const response = await server.post({ query });
+  await response.arrayBuffer();
+  return response.status;
+}
+
+/** CPU time that the server takes for one such document, in milliseconds. */
+async function costOf(query: string): Promise<number> {
+  const count = 10;
+  await server.figures();
+  for (let index = 0; index < count; index++) await ask(query);
+  return (await server.figures()).cpuMs / count;
+}
+
+describe('floods of hostile documents', () => {
+  test('cost the server less than documents that it executes, most of them much less', async () => {
+    // Once to warm up, and once to count.
+    await costOf(COSTLY_DOCUMENT);
+    for (const [, query] of HOSTILE_DOCUMENTS) await ask(query);
+    const accepted = await costOf(COSTLY_DOCUMENT);
+    const refused: number[] = [];
+    for (const [, query] of HOSTILE_DOCUMENTS) refused.push(await costOf(query));
+    expect(Math.max(...refused)).toBeLessThan(accepted * 2);
+    const mean = refused.reduce((sum, cost) => sum + cost, 0) / refused.length;
+    expect(mean).toBeLessThan(accepted / 2);
+  });
+
+  test('leave other requests their share of the server', async () => {
+    const attackers = 8;
+    const rounds = 4;
+    let attacking = attackers;
+    const attack = async () => {
+      for (let round = 0; round < rounds; round++) {
+        for (const [, query] of HOSTILE_DOCUMENTS) expect(await ask(query)).toBe(400);
+      }
+      attacking--;
+    };
+    const flood = Promise.all(Array.from({ length: attackers }, attack));
+    let served = 0;
+    while (attacking === attackers) {
+      expect(await ask('{ hello }')).toBe(200);
+      served++;
+    }
+    await flood;
+    // One caller among nine, each of whom waits for an answer before asking again.
+    expect(served).toBeGreaterThan((rounds * HOSTILE_DOCUMENTS.length) / 4);
+  });
+});
+
+const SOCKETS = 20;
+/** What the whole flood may add to the memory of the process: of each socket's 5,000 frames next to nothing is kept. */
+const GROWTH_BYTES = 96 * 1024 * 1024;
+
+async function openSockets(): Promise<readonly WsClient[]> {
+  for (let index = 0; index < SOCKETS; index++) {
+    const client = await openWsClient(server.wsUrl);
+    sockets.push(client);
+    await client.init({ authorization: BEARER });
+  }
+  return sockets;
+}
+
+/** How much memory something makes the process occupy in addition, at most. */
+async function growthDuring(act: () => Promise<unknown>): Promise<number> {
+  const before = (await server.figures()).peakBytes;
+  await act();
+  return (await server.figures()).peakBytes - before;
+}
+
+describe('floods over WebSocket keep to a bounded memory', () => {
+  test.each([
+    ['unfinished fragments', ({ socket }: WsClient) => socket.send('x', { fin: false })],
+    ['pings', ({ socket }: WsClient) => socket.ping('x'.repeat(125))],
+    ['messages', (client: WsClient) => client.send({ type: 'ping', payload: { x: 'x'.repeat(500) } })],
+  ])('%s: the sockets are closed, and others are served', async (_name, send) => {
+    const clients = await openSockets();
+    const growth = await growthDuring(async () => {
+      for (const client of clients) for (let count = 0; count < 5000; count++) send(client);
+      for (const { closed } of clients) expect([1006, 1008]).toContain((await closed).code);
+    });
+    expect(growth).toBeLessThan(GROWTH_BYTES);
+    expect(await ask('{ hello }')).toBe(200);
+  });
+
+  test('readers that do not read: what streams to them comes to rest', async () => {
+    const clients = await openSockets();
+    const growth = await growthDuring(async () => {
+      for (const client of clients) {
+        client.socket.pause();
+        client.subscribe('a', 'subscription { count(to: 1000000000) }');
+      }
+      await eventually('streams at rest', async () => {
+        await server.figures();
+        await new Promise((resolve) => setTimeout(resolve, 100));
+        return (await server.figures()).cpuMs < 50;
+      });
+    });
+    expect(growth).toBeLessThan(GROWTH_BYTES);
+    expect(await ask('{ hello }')).toBe(200);
+  });
+});
