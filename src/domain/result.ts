@@ -37,7 +37,8 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
     for (const event of batch) {
       if (event.type === 'content') {
         choiceAt(event.choice).text.push(event.text);
-        if (event.logprobs) choiceAt(event.choice).logprobs.push(...event.logprobs);
+        // One by one: a hostile backend's million of them would not fit into one call.
+        for (const logprob of event.logprobs ?? []) choiceAt(event.choice).logprobs.push(logprob);
       } else if (event.type === 'reasoning') choiceAt(event.choice).reasoning.push(event.text);
       else if (event.type === 'toolCall') {
         const { id, name } = event;

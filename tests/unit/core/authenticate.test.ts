@@ -164,14 +164,21 @@ describe('signals', () => {
     expect(await codeOf(authenticator, BEARER)).toBe('ok');
   });
 
-  test('a change during a look-up is not overwritten by what the look-up had read', async () => {
-    const { authenticator, store, key, signals, clock } = setUp();
+  test.each([
+    [
+      'a change',
+      (all: ReturnType<typeof setUp>) => all.signals.publish({ type: 'keyChanged', keyId: 'key_1' }),
+    ],
+    ['a loss of signals', (all: ReturnType<typeof setUp>) => all.lose()],
+  ])('%s during a look-up is not overwritten by what the look-up had read', async (_what, happen) => {
+    const all = setUp();
+    const { authenticator, store, key, clock } = all;
     const first = Promise.withResolvers<ApiKey>();
     const find = jest.spyOn(store, 'findByDigest');
     find.mockReturnValueOnce(first.promise);
     find.mockResolvedValueOnce({ ...key, revokedAt: new Date(clock.now()) });
     const pending = codeOf(authenticator, BEARER);
-    signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    happen(all);
     first.resolve(key);
     expect(await pending).toBe('invalid_api_key');
   });

@@ -421,7 +421,11 @@ describe('deadlines', () => {
 
   test('a reader who takes its time is not the backend’s silence', async () => {
     const pipeline = createPipeline();
-    pipeline.script('ollama-1', answer);
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started(), content('Hi')];
+      signal.throwIfAborted();
+      yield [finished()];
+    });
     const stream = pipeline.run();
     await stream.next();
     await pipeline.clock.advance(60_000);
