@@ -1,11 +1,8 @@
 import { isUtf8 } from 'node:buffer';
 import express from 'express';
 import { GatewayError } from '../domain/error.ts';
-import { findExcess, MAX_JSON_VALUES } from '../http/nesting.ts';
+import { findExcess } from '../http/nesting.ts';
 import type { Handler, RestConfig } from './context.ts';
-
-/** No request of the API nests deeper; a JSON Schema that does is not for a model to fill in. */
-const MAX_DEPTH = 100;
 
 /** Reads a JSON body: the checks in order of their cost, each before anything that the next could not bear. */
 export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Handler[] {
@@ -14,10 +11,7 @@ export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Ha
     strict: true,
     inflate: false,
     type: isJson,
-    // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
-    verify: (_req, _res, bytes) => {
-      if (!isUtf8(bytes)) throw new Error('not UTF-8');
-    },
+    verify: (_req, _res, bytes) => verifyBytes(bytes),
   });
 
   const refuseUnread: Handler = (req, _res, next) => {
@@ -38,16 +32,18 @@ export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Ha
     if (typeof req.body !== 'object' || req.body === null || Array.isArray(req.body)) {
       throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
     }
-    const excess = findExcess(req.body, MAX_DEPTH);
-    if (excess === undefined) return next();
-    const what =
-      excess === 'depth'
-        ? `is nested deeper than ${MAX_DEPTH} levels`
-        : `has more than ${MAX_JSON_VALUES} values`;
-    throw new GatewayError('invalid_request', `The request body ${what}.`);
+    next();
   };
 
   return [refuseUnread, parse, refuseParsed];
+}
+
+/** @throws GatewayError `invalid_request`, before the parser has seen the bytes. */
+function verifyBytes(bytes: Buffer): void {
+  // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
+  if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
+  const excess = findExcess(bytes);
+  if (excess !== undefined) throw new GatewayError('invalid_request', `The request body ${excess}.`);
 }
 
 function isJson(req: { readonly headers: { readonly 'content-type'?: string | undefined } }): boolean {

@@ -150,8 +150,6 @@ export function decodeHttpError(thrown: unknown): GatewayError {
       return new GatewayError('body_too_large', 'The request body is too large.');
     case 'entity.parse.failed':
       return new GatewayError('invalid_request', 'The request body is not valid JSON.');
-    case 'entity.verify.failed':
-      return new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
     case 'request.size.invalid':
       return new GatewayError('invalid_request', 'The request body is not as long as Content-Length says.');
     case 'charset.unsupported':

@@ -35,13 +35,20 @@ async function openGraphiQL() {
   const { page } = visit;
   const button = page.locator('.graphiql-execute-button');
   const pane = page.locator('.graphiql-response .view-line');
+  const editor = page.locator('.graphiql-query-editor .view-line');
   await button.waitFor();
   return {
     ...visit,
     /** Executes, or stops what is being executed. */
     press: () => button.click(),
-    // By the keyboard, because a mouse may start to drag the tab.
-    selectTab: (name: string) => page.getByRole('button', { name, exact: true }).press('Enter'),
+    /** @returns when the editor shows the tab's operation: executed earlier, it would be the tab before. */
+    async selectTab(name: string) {
+      // By the keyboard, because a mouse may start to drag the tab.
+      await page.getByRole('button', { name, exact: true }).press('Enter');
+      await eventually(`${name} in the editor`, async () =>
+        (await editor.allTextContents()).join().includes(name),
+      );
+    },
     /** What the result pane shows; the editor writes its blanks as no-break spaces. */
     shown: async () => (await pane.allTextContents()).join('\n').replaceAll('\u00a0', ' '),
   };
@@ -66,22 +73,22 @@ function expectAtPeace({ requested, complaints }: VisitedPage): void {
 }
 
 describe('GraphiQL in a browser', () => {
-  test('streams an answer into its result pane, and loads nothing from elsewhere', async () => {
+  test('streams answers into its result pane, stops them with the model, and loads nothing from elsewhere', async () => {
+    server.simulator.script({ tokens: 20, neverEnding: true });
     const graphiql = await openGraphiQL();
     await graphiql.press();
-    const seen = await watch(graphiql.shown, 'ChatFinished');
-    expect([...seen].filter((text) => text.includes('ChatContentDelta')).length).toBeGreaterThan(2);
-    expectAtPeace(graphiql);
-  });
-
-  test('stops an answer when told to, and the model stops', async () => {
-    server.simulator.script({ neverEnding: true });
-    const graphiql = await openGraphiQL();
-    await graphiql.press();
-    await watch(graphiql.shown, 'ChatContentDelta');
+    const deltas = new Set<string>();
+    await eventually('several deltas in the result pane', async () => {
+      const text = await graphiql.shown();
+      if (text.includes('ChatContentDelta')) deltas.add(text);
+      return deltas.size > 2;
+    });
     expect(server.simulator.stats().inFlight).toBe(1);
     await graphiql.press();
     await server.simulator.until(({ inFlight }) => inFlight === 0);
+
+    await graphiql.press();
+    await watch(graphiql.shown, 'ChatFinished');
     expectAtPeace(graphiql);
   });
 
@@ -95,8 +102,13 @@ describe('GraphiQL in a browser', () => {
     ] as const) {
       await graphiql.selectTab(name);
       await graphiql.press();
-      const seen = await watch(graphiql.shown, expected);
-      expect([...seen].at(-1)).not.toContain('"errors"');
+      const shown = await eventually(`${expected} in the result pane`, async () => {
+        const text = await graphiql.shown();
+        // The editor takes a moment to notice which operation it holds now; whoever is faster presses again.
+        if (text.includes('Cannot infer operation')) await graphiql.press();
+        return text.includes(expected) && text;
+      });
+      expect(shown).not.toContain('"errors"');
     }
     expectAtPeace(graphiql);
   });
@@ -169,7 +181,7 @@ describe('a page of another origin', () => {
       { model: INPUT.model, stream: true, messages: [{ role: 'user', content: 'Why is the sky blue?' }] },
     );
     expect(chat).toMatchObject({ status: 200, requestId: expect.stringMatching(/./) });
-    expect(chat.chunks.length).toBeGreaterThan(2);
+    expect(chat.chunks.length).toBeGreaterThan(1);
     expect(chat.chunks.join('')).toMatch(/data: \[DONE\]\n\n$/);
 
     const query = { query: '{ viewer { name } }' };
@@ -181,7 +193,7 @@ describe('a page of another origin', () => {
 
     const results = await call<{ data: { chatCompletion: object } }[]>(visit, 'subscribe', SUBSCRIPTION);
     const events = results.map(({ data }) => data.chatCompletion);
-    expect(events.length).toBeGreaterThan(5);
+    expect(events.length).toBeGreaterThan(2);
     expect(events.at(-1)).toMatchObject({ __typename: 'ChatFinished' });
 
     const allowed = [foreign.origin];

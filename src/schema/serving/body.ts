@@ -26,7 +26,7 @@ export async function readJson(req: IncomingMessage, maxBytes: number): Promise<
   const bytes = await readBytes(req, maxBytes);
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
   if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
-  return parseJson(bytes.toString('utf8'), 'The request body is not valid JSON.');
+  return parseJson(bytes, 'The request body is not valid JSON.');
 }
 
 function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {

@@ -1,5 +1,6 @@
 import type { RawData, WebSocket } from 'ws';
 import type { Clock } from '../../core/ports.ts';
+import { findExcess, MAX_JSON_DEPTH } from '../../http/nesting.ts';
 import { createAllowance } from './caps.ts';
 import type { SocketLimits } from './limits.ts';
 
@@ -10,6 +11,7 @@ export const CLOSE = {
   tooMuchBeforeInit: { code: 1009, reason: 'Too much before connection_init' },
   tryAgainLater: { code: 1013, reason: 'Try again later' },
   tooManySockets: { code: 1013, reason: 'Too many connections with this key' },
+  invalidMessage: { code: 4400, reason: 'Invalid message received' },
   forbidden: { code: 4403, reason: 'Forbidden' },
   internalError: { code: 4500, reason: 'Internal server error' },
 } as const satisfies Record<string, CloseReason>;
@@ -83,6 +85,10 @@ export function createConnection(socket: WebSocket, limits: SocketLimits, clock:
         if (closing) return;
         count();
         if (closing) return;
+        // The message and its payload wrap the request, which over HTTP stands alone.
+        if (data instanceof Buffer && findExcess(data, MAX_JSON_DEPTH + 1) !== undefined) {
+          return close(CLOSE.invalidMessage);
+        }
         void listener(isBinary ? '' : data.toString());
       });
     },

@@ -55,7 +55,6 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
   const limits: ServingLimits = {
     document: { ...DEFAULT_LIMITS.document, ...config.limits?.document },
     socket: { ...DEFAULT_LIMITS.socket, ...config.limits?.socket },
-    variablesDepth: config.limits?.variablesDepth ?? DEFAULT_LIMITS.variablesDepth,
     stallMs: config.limits?.stallMs ?? DEFAULT_LIMITS.stallMs,
   };
   const persisted = config.persisted ?? { manifest: new Map(), only: false };

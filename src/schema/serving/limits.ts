@@ -35,8 +35,6 @@ export interface SocketLimits {
 export interface ServingLimits {
   readonly document: DocumentLimits;
   readonly socket: SocketLimits;
-  /** Levels of the variables' JSON. No input of the schema nests deeper but by a JSON Schema. */
-  readonly variablesDepth: number;
   /** How long the reader of an event stream may leave it unread. */
   readonly stallMs: number;
 }
@@ -64,6 +62,5 @@ export const DEFAULT_LIMITS: ServingLimits = {
     stallMs: 30_000,
     closeMs: 5000,
   },
-  variablesDepth: 100,
   stallMs: 30_000,
 };

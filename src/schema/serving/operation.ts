@@ -42,7 +42,7 @@ export type ResultStream = AsyncGenerator<ExecutionResult, undefined, undefined>
 export interface OperationsOptions {
   readonly gateway: SchemaGateway;
   readonly schema: GraphQLSchema;
-  readonly limits: Pick<ServingLimits, 'document' | 'variablesDepth'>;
+  readonly limits: Pick<ServingLimits, 'document'>;
   readonly persisted: PersistedDocuments;
   readonly production: boolean;
   readonly telemetry: Pick<Telemetry, 'log'>;
@@ -63,7 +63,7 @@ export function createOperations(options: OperationsOptions) {
 
   return {
     /** @throws GraphQLError `BAD_REQUEST`. */
-    parse: (raw: unknown): Params => parseParams(raw, limits.variablesDepth),
+    parse: (raw: unknown): Params => parseParams(raw),
 
     /** @throws GraphQLError, or an array of them: nothing has been executed. */
     prepare(params: Params, caller: OperationCaller): Operation {

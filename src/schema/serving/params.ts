@@ -1,4 +1,4 @@
-import { findExcess, MAX_JSON_VALUES } from '../../http/nesting.ts';
+import { findExcess } from '../../http/nesting.ts';
 import { refusal } from './refusal.ts';
 
 /** The parameters of a GraphQL request, whichever way they came. */
@@ -17,17 +17,9 @@ type Fields = Readonly<Record<string, unknown>>;
  * Parameters as JSON gave them. What is not one of them is left aside, as the specification reserves it.
  * @throws GraphQLError `BAD_REQUEST`, which names the parameter.
  */
-export function parseParams(raw: unknown, maxDepth: number): Params {
+export function parseParams(raw: unknown): Params {
   if (Array.isArray(raw)) throw refusal('BAD_REQUEST', 'Batches of requests are not supported.');
   if (!isFields(raw)) throw refusal('BAD_REQUEST', 'The request must be a JSON object.');
-  const excess = findExcess(raw, maxDepth);
-  if (excess !== undefined) {
-    const what =
-      excess === 'depth'
-        ? `is nested deeper than ${maxDepth} levels`
-        : `has more than ${MAX_JSON_VALUES} values`;
-    throw refusal('BAD_REQUEST', `The request ${what}.`);
-  }
   const extensions = objectOf(raw, 'extensions') ?? {};
   const query = stringOf(raw, 'query');
   const documentId = stringOf(raw, 'documentId') ?? hashOf(extensions);
@@ -50,15 +42,17 @@ export function parseSearch(search: URLSearchParams): Fields {
   }
   for (const name of ['variables', 'extensions']) {
     const text = search.get(name);
-    if (text) raw[name] = parseJson(text, `The parameter \`${name}\` is not valid JSON.`);
+    if (text) raw[name] = parseJson(Buffer.from(text), `The parameter \`${name}\` is not valid JSON.`);
   }
   return raw;
 }
 
 /** @throws GraphQLError `BAD_REQUEST`. The parser's own message would quote the text. */
-export function parseJson(text: string, message: string): unknown {
+export function parseJson(bytes: Buffer, message: string): unknown {
+  const excess = findExcess(bytes);
+  if (excess !== undefined) throw refusal('BAD_REQUEST', `The request ${excess}.`);
   try {
-    return JSON.parse(text);
+    return JSON.parse(bytes.toString('utf8'));
   } catch {
     throw refusal('BAD_REQUEST', message);
   }

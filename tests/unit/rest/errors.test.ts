@@ -67,7 +67,6 @@ describe('what the web framework throws', () => {
   test.each([
     ['entity.too.large', 'body_too_large'],
     ['entity.parse.failed', 'invalid_request'],
-    ['entity.verify.failed', 'invalid_request'],
     ['request.size.invalid', 'invalid_request'],
     ['charset.unsupported', 'unsupported_media_type'],
     ['encoding.unsupported', 'unsupported_media_type'],

@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import { formatDuration } from '../../../src/http/limit-headers.ts';
-import { findExcess, MAX_JSON_VALUES } from '../../../src/http/nesting.ts';
 import { encodeEmbeddings, encodeModel, encodeUsage } from '../../../src/rest/openai/response.ts';
 
 describe('durations', () => {
@@ -16,25 +15,6 @@ describe('durations', () => {
     [3_723_000, '1h2m3s'],
   ])('%d ms is %s', (ms, text) => {
     expect(formatDuration(ms)).toBe(text);
-  });
-});
-
-describe('the extent of JSON', () => {
-  const nested = (depth: number) => {
-    let value: object = {};
-    for (let i = 1; i < depth; i++) value = i % 2 ? [value] : { a: value };
-    return value;
-  };
-  test('its depth is counted exactly, and any depth can be', () => {
-    expect(findExcess(nested(100), 100)).toBeUndefined();
-    expect(findExcess(nested(101), 100)).toBe('depth');
-    expect(findExcess(nested(100_000), 100)).toBe('depth');
-  });
-
-  test('and so are its values, at whatever level they stand', () => {
-    const list = new Array(MAX_JSON_VALUES - 2).fill(0);
-    expect(findExcess({ a: { b: list } }, 100)).toBeUndefined();
-    expect(findExcess({ a: { b: [...list, 0] } }, 100)).toBe('values');
   });
 });
 
