@@ -1,7 +1,7 @@
 /**
  * Apollo Client: queries and mutations over HTTP, answers as they are made over WebSocket.
  *
- *     node examples/apollo.ts 'Why is the sky blue?'
+ *     npx node examples/apollo.ts 'Why is the sky blue?'
  */
 import { ApolloClient, ApolloLink, HttpLink, InMemoryCache } from '@apollo/client';
 import { GraphQLWsLink } from '@apollo/client/link/subscriptions';

@@ -1,7 +1,7 @@
 /**
  * An answer as it is made, with nothing but graphql-ws. Works alike in browsers and in Node.
  *
- *     node examples/plain.ts 'Why is the sky blue?'
+ *     npx node examples/plain.ts 'Why is the sky blue?'
  */
 import { print } from 'graphql';
 import { type Client, createClient } from 'graphql-ws';

@@ -1,7 +1,7 @@
 /**
  * Tools and structured output, over plain HTTP: no library is needed but for types.
  *
- *     node examples/tools.ts 'What is the weather in Oslo?'
+ *     npx node examples/tools.ts 'What is the weather in Oslo?'
  */
 import type { TypedDocumentNode } from '@graphql-typed-document-node/core';
 import { print } from 'graphql';

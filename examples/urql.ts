@@ -1,7 +1,7 @@
 /**
  * urql: answers as they are made over WebSocket, or over HTTP as server-sent events.
  *
- *     node examples/urql.ts 'Why is the sky blue?'
+ *     npx node examples/urql.ts 'Why is the sky blue?'
  */
 import {
   type Client,
