@@ -8,6 +8,8 @@ import type { Model } from './domain/model.ts';
 
 /** Reads the configuration, composes, listens, and drains on a signal. */
 async function main(): Promise<void> {
+  // A diagnostic report is made to be sent to somebody, and the environment has passwords and the admin key in it.
+  process.report.excludeEnv = true;
   const config = configFromEnvironment();
   const app = await compose(config);
   const stop = createStop(app, config);

@@ -1,10 +1,12 @@
 /** What reaches the stores of a whole gateway: hostile inputs 1, 8 and 9, seen from PostgreSQL and Redis. */
-import { readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import pg from 'pg';
-import { startSimulator } from '../../simulator/server.ts';
+import { type Simulator, startSimulator } from '../../simulator/server.ts';
+import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, startGateway, TEST_KEY } from '../support/gateway.ts';
 import { type PrivatePostgres, startPostgres } from '../support/postgres.ts';
 import { type PrivateRedis, startRedis } from '../support/redis.ts';
@@ -15,6 +17,7 @@ const HOSTILE = `${CANARY}' or '1'='1'; drop table api_keys; --`;
 let postgres: PrivatePostgres;
 let redis: PrivateRedis;
 let gateway: GatewayProcess;
+let simulator: Simulator;
 let client: pg.Client;
 const opened = new AsyncDisposableStack();
 
@@ -25,7 +28,7 @@ beforeAll(async () => {
   await run(`alter system set shared_preload_libraries = 'pg_stat_statements'`);
   await postgres.stop();
   await postgres.start();
-  const simulator = await startSimulator();
+  simulator = await startSimulator();
   opened.defer(() => simulator.close());
   gateway = await startGateway({
     DATABASE_URL: postgres.url,
@@ -102,4 +105,36 @@ test('hostile 9: Redis holds neither keys nor content', async () => {
   } finally {
     command.disconnect();
   }
+});
+
+test('hostile 9 and 10: a diagnostic report has no key in it, and no connection but to what is configured', async () => {
+  await gateway.stop();
+  const directory = mkdtempSync(join(tmpdir(), 'llm-gateway-report-'));
+  const adminKey = `llmgw_${CANARY}${'0'.repeat(40)}`;
+  gateway = await startGateway({
+    NODE_OPTIONS: `--report-on-signal --report-directory=${directory} --report-filename=report.json`,
+    DATABASE_URL: postgres.url,
+    REDIS_URL: redis.url,
+    OLLAMA_URLS: simulator.url,
+    SEED_DEMO_KEYS: 'true',
+    GATEWAY_ADMIN_KEY: adminKey,
+  });
+  const elsewhere = { api_base: 'http://127.0.0.2:9', base_url: 'http://127.0.0.2:9' };
+  expect((await ask({ ...say(CANARY), ...elsewhere })).status).toBe(200);
+  const path = join(directory, 'report.json');
+  gateway.signal('SIGUSR2');
+  const text = await eventually('the whole report', async () => {
+    const report = existsSync(path) ? readFileSync(path, 'utf8') : '';
+    return report.trimEnd().endsWith('}') && report;
+  });
+  expect(text).not.toContain(CANARY);
+  expect(text).not.toContain(TEST_KEY.slice(12));
+  const handles: { type: string; remoteEndpoint?: { ip4?: string; port: number } | null }[] =
+    JSON.parse(text).libuv;
+  const remote = handles.flatMap(({ type, remoteEndpoint }) =>
+    type === 'tcp' && remoteEndpoint ? [remoteEndpoint] : [],
+  );
+  expect(remote.length).toBeGreaterThan(0);
+  expect(remote.filter(({ ip4 }) => ip4 !== '127.0.0.1')).toEqual([]);
+  rmSync(directory, { recursive: true });
 });
