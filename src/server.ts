@@ -63,6 +63,12 @@ const DEFAULT_LIMITS: ServerLimits = {
   lastWordsMs: 1000,
 };
 
+/**
+ * Connections that the kernel accepts while this process is busy; Node's 511 are fewer than what a reverse proxy may open
+ * at once. The kernel's own maximum, `net.core.somaxconn`, is as much by default.
+ */
+const BACKLOG = 4096;
+
 export interface Server {
   /** @returns the port, which is news where 0 was asked for. */
   listen(host: string, port: number): Promise<{ readonly port: number }>;
@@ -226,7 +232,7 @@ function refuse(socket: Duplex, status: number, message: string): void {
 function listen(http: HttpServer, host: string, port: number): Promise<{ readonly port: number }> {
   return new Promise((resolve, reject) => {
     http.once('error', reject);
-    http.listen(port, host, () => {
+    http.listen({ port, host, backlog: BACKLOG }, () => {
       http.off('error', reject);
       const address = http.address();
       resolve({ port: typeof address === 'object' && address ? address.port : port });

@@ -19,8 +19,9 @@ export interface RawSocket {
   stopReading(): void;
 }
 
-export async function openRawSocket(port: number): Promise<RawSocket> {
-  const socket = connect(port, '127.0.0.1');
+/** @param from the address it comes from; any of 127.0.0.0/8. */
+export async function openRawSocket(port: number, from = '127.0.0.1'): Promise<RawSocket> {
+  const socket = connect({ port, host: '127.0.0.1', localAddress: from });
   await once(socket, 'connect');
   socket.setEncoding('latin1').setNoDelay(true);
   let text = '';
