@@ -97,7 +97,12 @@ function readBoundaries(root: string): Boundaries {
 }
 
 function listFiles(root: string, pattern: string): readonly string[] {
-  return globSync(pattern, { cwd: root, withFileTypes: true })
+  return globSync(pattern, {
+    cwd: root,
+    withFileTypes: true,
+    // The benchmark's peers have packages of their own.
+    exclude: ({ name }) => name === 'node_modules',
+  })
     .filter((entry) => entry.isFile())
     .map((entry) => posix.relative(root, join(entry.parentPath, entry.name)))
     .sort();

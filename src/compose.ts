@@ -56,7 +56,8 @@ export async function compose(config: Config): Promise<App> {
     replica: config.replicaId,
     version,
     backends: () => provider.backends(),
-    dependencies: () => report().dependencies,
+    report: () => report(),
+    usageBacklog: () => shared.backlog(),
   });
   opened.defer(() => telemetry.flush());
   const { database, shared, keys, keyStore } = await openStores(config, telemetry, opened);
@@ -89,8 +90,8 @@ export async function compose(config: Config): Promise<App> {
     shutdown: shutdown.signal,
   });
 
-  const { maxBodyBytes, corsOrigins, debug, replicaId: replica } = config;
-  const restConfig = { maxBodyBytes, corsOrigins, debug, version, replica };
+  const { maxBodyBytes, corsOrigins, production, debug, replicaId: replica } = config;
+  const restConfig = { maxBodyBytes, corsOrigins, production, debug, version, replica };
   const graphql = await openGraphQL(config, gateway, telemetry, opened);
   const server = createServer({
     handlers: [{ path: GRAPHQL_PATH, handler: graphql.handler }],
@@ -115,10 +116,7 @@ export async function compose(config: Config): Promise<App> {
     simulated: upstream.simulated,
     models: () => [...servedModels(provider.backends()).values()],
     listen: () => server.listen(config.host, config.port),
-    async close(graceMs) {
-      await server.drain(graceMs);
-      await resources.disposeAsync();
-    },
+    close: (graceMs) => server.drain(graceMs).then(() => resources.disposeAsync()),
   };
 }
 

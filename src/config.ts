@@ -78,8 +78,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     if (text === undefined) return variable.fallback;
     const value = variable.parse(text);
     if (value !== undefined) return value;
-    const was = variable.secret ? 'has a wrong value (not shown)' : `is ${quote(text)}`;
-    problems.push(`${variable.name} ${was}; expected ${variable.expected}.`);
+    problems.push(`${variable.name} ${describeWrong(variable, text)}; expected ${variable.expected}.`);
     return variable.fallback;
   };
 
@@ -122,7 +121,7 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     }),
   };
 
-  problems.push(...findContradictions(config, isGiven));
+  problems.push(...findContradictions(config, isGiven), ...findPlaceholders(config));
   if (problems.length > 0) throw new ConfigError(problems);
   return Object.freeze(config);
 }
@@ -149,6 +148,35 @@ function findContradictions(
     );
   }
   return problems;
+}
+
+/** What `.env.example` has in place of every secret, and `docker-compose.yml` where there is no `.env`. */
+const PLACEHOLDER = 'change-me';
+
+/** What everybody knows and was never changed, which is for trying out only. */
+function findPlaceholders({ production, databaseUrl, redisUrl, seedDemoKeys }: Config): readonly string[] {
+  if (!production) return [];
+  const urls = [
+    [VARIABLES.databaseUrl.name, databaseUrl],
+    [VARIABLES.redisUrl.name, redisUrl],
+  ] as const;
+  const problems = urls
+    .filter(([, url]) => url?.split(',').some((node) => URL.parse(node)?.password === PLACEHOLDER))
+    .map(
+      ([name]) =>
+        `${name} still has the placeholder ${PLACEHOLDER} as its password; in production it needs one of your own.`,
+    );
+  if (seedDemoKeys) {
+    problems.push(
+      'SEED_DEMO_KEYS is true in production; the demo keys are published, that of an administrator among them.',
+    );
+  }
+  return problems;
+}
+
+function describeWrong({ secret }: Variable<unknown>, text: string): string {
+  if (text === PLACEHOLDER) return `is still the placeholder ${PLACEHOLDER}`;
+  return secret ? 'has a wrong value (not shown)' : `is ${quote(text)}`;
 }
 
 function textOf(variable: Variable<unknown>, env: NodeJS.ProcessEnv): string | undefined {

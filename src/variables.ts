@@ -60,11 +60,14 @@ export const VARIABLES = {
   }),
   redisUrl: variable<string | undefined>({
     name: 'REDIS_URL',
-    meaning: 'Redis, for limits and signals across replicas',
+    meaning:
+      'Redis, for limits and signals across replicas; of a cluster several nodes, comma-separated, or one with `?cluster=true`',
     fallback: undefined,
     shown: 'unset: both stay in the process',
     secret: true,
-    ...url('redis:', 'rediss:'),
+    expected:
+      'a URL that starts with redis:// or rediss://, or several of a cluster, comma-separated, that differ in their address only',
+    parse: parseRedis,
   }),
   ollamaUrls: variable<readonly string[]>({
     name: 'OLLAMA_URLS',
@@ -103,9 +106,10 @@ export const VARIABLES = {
     fallback: undefined,
     shown: 'unset: none',
     secret: true,
-    // 43 letters and digits hold 256 bits. The documented demo key says `test`.
-    expected: 'llmgw_ and 43 to 200 random letters and digits, not the published test key',
-    parse: (text: string) => (/^llmgw_(?!test)[A-Za-z0-9]{43,200}$/.test(text) ? text : undefined),
+    // 43 letters and digits hold 256 bits. The published demo keys are a word, and then the digits in order.
+    expected: 'llmgw_ and 43 to 200 random letters and digits, not a published demo key',
+    parse: (text: string) =>
+      /^llmgw_(?!test|[a-z]+123456789)[A-Za-z0-9]{43,200}$/.test(text) ? text : undefined,
   }),
   seedDemoKeys: variable<boolean | undefined>({
     name: 'SEED_DEMO_KEYS',
@@ -248,6 +252,18 @@ function url(...protocols: readonly string[]) {
       return isOfProtocol && URL.canParse(text) ? text : undefined;
     },
   };
+}
+
+function parseRedis(text: string): string | undefined {
+  const nodes = parseList(text, url('redis:', 'rediss:').parse);
+  if (!nodes || nodes.length === 1) return nodes?.[0];
+  const parsed = nodes.map((node) => new URL(node));
+  // One way to log in serves all nodes, also those that nobody has named, and none of them has databases to choose from.
+  const logins = new Set(
+    parsed.map(({ protocol, username, password }) => [protocol, username, password].join()),
+  );
+  const isBare = parsed.every(({ pathname }) => pathname === '' || pathname === '/');
+  return logins.size === 1 && isBare ? nodes.join(',') : undefined;
 }
 
 function parseBackends(text: string): readonly string[] | undefined {

@@ -1,4 +1,4 @@
-import { configFromEnvironment } from '../config.ts';
+import { type Config, configFromEnvironment } from '../config.ts';
 import { GatewayError } from '../domain/error.ts';
 import type { Database } from '../storage/database.ts';
 import type { MigrationReport } from '../storage/migrate.ts';
@@ -35,15 +35,42 @@ export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
-/** Opens the database of the environment for as long as `act` takes. */
+/** How long there is between two tries to reach a database that is waited for. */
+const RETRY_MS = 500;
+
+interface Opened {
+  readonly database: Database;
+  readonly migrated: MigrationReport;
+  readonly redisUrl: string | undefined;
+}
+
+/**
+ * Opens the database of the environment for as long as `act` takes.
+ * @param options `waitMs`: how long to wait for a database that is away. Migrations may take longer than that.
+ */
 export async function withDatabase<Result>(
-  act: (opened: {
-    readonly database: Database;
-    readonly migrated: MigrationReport;
-    readonly redisUrl: string | undefined;
-  }) => Promise<Result>,
+  act: (opened: Opened) => Promise<Result>,
+  { waitMs = 0 }: { readonly waitMs?: number } = {},
 ): Promise<Result> {
-  const { databaseUrl, dataDir, redisUrl } = configFromEnvironment();
+  const config = configFromEnvironment();
+  const giveUpAt = Date.now() + waitMs;
+  let opened = await open(config);
+  while (!opened.migrated && Date.now() < giveUpAt) {
+    await opened.database.close();
+    await new Promise((resolve) => setTimeout(resolve, RETRY_MS));
+    opened = await open(config);
+  }
+  const { database, migrated, trouble } = opened;
+  try {
+    if (!migrated) throw new CommandError(`The database of DATABASE_URL is not available: ${trouble}`);
+    return await act({ database, migrated, redisUrl: config.redisUrl });
+  } finally {
+    await database.close();
+  }
+}
+
+/** One try. @returns no report where the database is away, and why it is. */
+async function open({ databaseUrl, dataDir }: Config) {
   let migrated: MigrationReport | undefined;
   let trouble = '';
   const database = await openDatabase({
@@ -56,10 +83,5 @@ export async function withDatabase<Result>(
       migrated = report;
     },
   });
-  try {
-    if (!migrated) throw new CommandError(`The database of DATABASE_URL is not available: ${trouble}`);
-    return await act({ database, migrated, redisUrl });
-  } finally {
-    await database.close();
-  }
+  return { database, migrated, trouble };
 }

@@ -201,6 +201,13 @@ export interface Clock {
   after(ms: number, act: () => void): () => void;
 }
 
+/** How many usage records are on their way to the ledger, for metrics. */
+export interface UsageBacklog {
+  /** The memory of this process, where its end loses them, or Redis, where all replicas see the same ones. */
+  readonly place: 'memory' | 'redis';
+  readonly records: number;
+}
+
 /** One dependency, as `/ready` shows it. */
 export interface DependencyState {
   readonly name: 'database' | 'redis' | 'upstream';

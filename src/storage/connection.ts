@@ -1,7 +1,12 @@
-import { Redis, type RedisOptions } from 'ioredis';
+import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
+
+/** To a server or to a cluster: both take the same commands and say alike when they are ready. */
+export type Connection = Redis | Cluster;
 
 /** The shape of replies is the library's default, and its types want it left out. */
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>;
+
+const retryAfterMs = (attempt: number) => Math.min(50 * attempt, 1000);
 
 /**
  * No command waits for a connection, and none is sent twice: a command whose answer did not come may have been carried
@@ -18,21 +23,93 @@ const OPTIONS: ConnectionOptions = {
   disconnectTimeout: 100,
   socketTimeout: 1000,
   maxLoadingRetryTime: 500,
-  retryStrategy: (attempt) => Math.min(50 * attempt, 1000),
+  retryStrategy: retryAfterMs,
+};
+
+/** The same for a cluster, where only a command that a node refuses, because another has its key, is sent again. */
+const CLUSTER_OPTIONS: ClusterOptions = {
+  lazyConnect: true,
+  enableOfflineQueue: false,
+  retryDelayOnFailover: 0,
+  retryDelayOnClusterDown: 0,
+  // A slot on its way to another node refuses scripts for a while. Soon to hear of it is better than to be kept waiting.
+  retryDelayOnTryAgain: 10,
+  maxRedirections: 4,
+  clusterRetryStrategy: retryAfterMs,
+  // Names are resolved where a connection is made, as TLS wants to know whose certificate to expect.
+  dnsLookup: (host, found) => found(null, host),
 };
 
 /**
  * A connection that comes back by itself, for as long as it is not disconnected.
+ * @param url as `REDIS_URL`: of a server, or those of some nodes of a cluster.
  * @param onError hears of every failure to connect, which are many during an outage.
  */
 export function connect(
   url: string,
   onError: (error: Error) => void,
   overrides: ConnectionOptions = {},
-): Redis {
-  const redis = new Redis(url, { ...OPTIONS, ...overrides });
+): Connection {
+  const options = { ...OPTIONS, ...overrides };
+  const nodes = clusterNodes(url);
+  if (!nodes) return open(new Redis(url, options), onError);
+  const cluster = open(createCluster(nodes, options), () => undefined);
+  // What its own errors say is that nodes had some.
+  return cluster.on('node error', onError);
+}
+
+/**
+ * A connection for messages, which any node of a cluster passes on to all others. When one goes away, the next is tried.
+ */
+export function connectForMessages(url: string): Redis {
+  const nodes = clusterNodes(url);
+  if (!nodes) return open(new Redis(url, OPTIONS), () => undefined);
+  const redis = new Redis({
+    ...OPTIONS,
+    ...credentialsOf(nodes[0]),
+    ...addressOf(nodes[0]),
+    retryStrategy(attempt) {
+      Object.assign(redis.options, addressOf(nodes[attempt % nodes.length] ?? nodes[0]));
+      return retryAfterMs(attempt);
+    },
+  });
+  return open(redis, () => undefined);
+}
+
+function open<C extends Connection>(redis: C, onError: (error: Error) => void): C {
   redis.on('error', onError);
   // The first attempt is like all others: its failure is reported as an event.
   redis.connect().catch(() => undefined);
   return redis;
+}
+
+type Nodes = readonly [URL, ...URL[]];
+
+/** Of a cluster, the nodes that are named, of which there may be more; undefined where the URL is that of a server. */
+function clusterNodes(url: string): Nodes | undefined {
+  const [first, ...others] = url.split(',').map((node) => new URL(node));
+  if (!first) return undefined;
+  const isCluster = others.length > 0 || first.searchParams.get('cluster') === 'true';
+  return isCluster ? [first, ...others] : undefined;
+}
+
+function createCluster(nodes: Nodes, options: ConnectionOptions): Cluster {
+  const { enableOfflineQueue: _queue, retryStrategy: _strategy, ...ofNodes } = options;
+  return new Cluster(nodes.map(addressOf), {
+    ...CLUSTER_OPTIONS,
+    redisOptions: { ...ofNodes, ...credentialsOf(nodes[0]) },
+  });
+}
+
+function addressOf({ hostname, port }: URL): { readonly host: string; readonly port: number } {
+  return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port || 6379) };
+}
+
+/** How to speak to every node of a cluster, also to those that are found later. */
+function credentialsOf({ username, password, protocol }: URL): ConnectionOptions {
+  return {
+    ...(username && { username: decodeURIComponent(username) }),
+    ...(password && { password: decodeURIComponent(password) }),
+    ...(protocol === 'rediss:' && { tls: {} }),
+  };
 }

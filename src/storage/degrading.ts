@@ -24,23 +24,25 @@ interface Ended {
  *
  * @param shared may reject, in bounded time.
  * @param local counts in mode `degraded`.
+ * @param watchOf looks after the part of the shared store where a key is.
  * @param replicas how many share the limits.
  */
 export function createDegradingLimiter(options: {
   readonly shared: Limiter;
   readonly local: MemoryLimiter;
-  readonly watch: Watch;
+  readonly watchOf: (keyId: string) => Watch;
   readonly replicas: number;
   readonly clock: Clock;
 }): DegradingLimiter {
-  const { shared, local, watch, replicas, clock } = options;
+  const { shared, local, watchOf, replicas, clock } = options;
   /** Running requests that the shared store knows of, or may yet hear of. */
   const known = new Set<string>();
   /** Requests that have ended, and that it holds a slot for, or may yet. */
   const owed = new Map<string, Ended>();
 
   /** @returns undefined where the shared store is away. */
-  const ask = async <T>(act: () => Promise<T>): Promise<T | undefined> => {
+  const ask = async <T>(keyId: string, act: () => Promise<T>): Promise<T | undefined> => {
+    const watch = watchOf(keyId);
     if (!watch.isUp()) return undefined;
     try {
       return await act();
@@ -55,22 +57,22 @@ export function createDegradingLimiter(options: {
   };
   /** @returns whether the shared store has taken it. */
   const settleShared = async (claim: Claim, tokens: number): Promise<boolean> =>
-    (await ask(async () => {
+    (await ask(claim.keyId, async () => {
       await shared.settle(claim, tokens);
       return true;
     })) ?? false;
 
   return {
     async claim(claim) {
-      const sent = watch.isUp();
-      const exact = await ask(() => shared.claim(claim));
+      const sent = watchOf(claim.keyId).isUp();
+      const exact = await ask(claim.keyId, () => shared.claim(claim));
       const decision = exact ?? (await local.claim(shareOf(claim, replicas)));
       if (sent && decision.admitted) known.add(claim.id);
       else if (sent && !exact) owe(claim);
       return decision;
     },
     async renew(claims) {
-      const renewed = ask(() => shared.renew(claims));
+      const renewed = Promise.all(claims.map((claim) => ask(claim.keyId, () => shared.renew([claim]))));
       const here = claims.filter((claim) => local.holds(claim));
       await local.renew(here.map((claim) => shareOf(claim, replicas)));
       await renewed;
@@ -83,7 +85,8 @@ export function createDegradingLimiter(options: {
     },
     async peek(keyId, limits) {
       return (
-        (await ask(() => shared.peek(keyId, limits))) ?? local.peek(keyId, shareOfLimits(limits, replicas))
+        (await ask(keyId, () => shared.peek(keyId, limits))) ??
+        local.peek(keyId, shareOfLimits(limits, replicas))
       );
     },
     catchUp() {

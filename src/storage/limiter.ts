@@ -1,9 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Redis, Result } from 'ioredis';
+import type { Result } from 'ioredis';
 import { LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
 import type { LimitName, Limits } from '../domain/limit.ts';
 import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKNOWN } from './bucket.ts';
+import type { Connection } from './connection.ts';
 import type { Ask } from './silence.ts';
 
 type Operation = 'claim' | 'settle' | 'renew' | 'peek';
@@ -33,8 +34,13 @@ const REFUSED_BY: readonly LimitName[] = ['requests', 'tokens', 'concurrency'];
  * Limits in Redis, exact over all replicas: each decision is one script, hence one round trip and one step of the
  * server. Unlike what the port promises, every method rejects while Redis is away; `createDegradingLimiter` is what
  * stands between.
+ * @param askFor how to ask for what belongs to a key.
  */
-export function createRedisLimiter(redis: Redis, prefix: string, ask: Ask): Limiter {
+export function createRedisLimiter(
+  redis: Connection,
+  prefix: string,
+  askFor: (keyId: string) => Ask,
+): Limiter {
   redis.defineCommand('limit', {
     lua: readFileSync(join(import.meta.dirname, 'limiter.lua'), 'utf8'),
     numberOfKeys: 3,
@@ -44,7 +50,7 @@ export function createRedisLimiter(redis: Redis, prefix: string, ask: Ask): Limi
     // The braces put what belongs to one key into one slot of a cluster.
     const keys = `${prefix}:{${keyId}}:`;
     const { requests, tokens: tokensBound, concurrency } = bounds;
-    return ask(() =>
+    return askFor(keyId)(() =>
       redis.limit(
         `${keys}used`,
         `${keys}held`,

@@ -1,4 +1,4 @@
-import type { Redis } from 'ioredis';
+import { Cluster } from 'ioredis';
 import type {
   Clock,
   DependencyState,
@@ -6,22 +6,19 @@ import type {
   Limiter,
   Signals,
   Telemetry,
+  UsageBacklog,
   UsageSink,
 } from '../core/ports.ts';
-import { connect } from './connection.ts';
+import { GatewayError } from '../domain/error.ts';
+import { type Connection, connect } from './connection.ts';
 import { createDegradingLimiter } from './degrading.ts';
 import { createRedisLimiter } from './limiter.ts';
 import { createMemoryLimiter } from './memory.ts';
+import { type Shards, watchShards } from './shards.ts';
 import { createLocalSignals, openSignals } from './signals.ts';
-import { createSilenceGuard } from './silence.ts';
 import { startUsageMover } from './usage-mover.ts';
 import { createUsageQueue, keep } from './usage-queue.ts';
 import { createStreamSink } from './usage-stream.ts';
-import { createWatch } from './watch.ts';
-
-/** How long Redis may be silent before it counts as away: what an outage costs the requests that meet it first. */
-export const SILENCE_MS = 200;
-const FIRST_CONTACT_MS = 1000;
 
 /** What the replicas of one gateway share, besides the database. */
 export interface SharedState {
@@ -30,6 +27,8 @@ export interface SharedState {
   readonly usage: UsageSink;
   /** `embedded`: this process shares with nobody. */
   state(): DependencyState['state'];
+  /** What of Redis was seen by the last probe, and is absent while Redis is away. */
+  backlog(): readonly UsageBacklog[];
   /** Brings recorded usage to safety, within bounds, and ends every connection. */
   close(): Promise<void>;
 }
@@ -41,7 +40,7 @@ interface SharedStateOptions {
 }
 
 interface RedisStateOptions extends SharedStateOptions {
-  /** `redis://user:password@host:port/database`, or `rediss://` for TLS. */
+  /** As `REDIS_URL`: `redis://user:password@host:port/database`, or the nodes of a cluster. `rediss://` is TLS. */
   readonly url: string;
   /** How many replicas share the limits while Redis is away. */
   readonly replicas: number;
@@ -64,6 +63,7 @@ export function openInProcess({ ledger, telemetry, clock }: SharedStateOptions):
     signals,
     usage,
     state: () => 'embedded',
+    backlog: () => [{ place: 'memory', records: usage.waiting() }],
     async close() {
       await usage.flush();
       usage.close();
@@ -78,27 +78,17 @@ export function openInProcess({ ledger, telemetry, clock }: SharedStateOptions):
  */
 export async function openRedis(options: RedisStateOptions): Promise<SharedState> {
   const { url, replicas, ledger, telemetry, clock, prefix = 'llmgw', reclaimAfterMs } = options;
-  let lastError: Error | undefined;
-  const redis = connect(url, (error) => {
-    lastError = error;
-  });
-  // A write, as a server that is a read-only replica or out of memory answers reads.
-  const ask = createSilenceGuard(SILENCE_MS);
-  const probe = async () => {
-    await ask(() => redis.set(`${prefix}:probe`, 1, 'PX', 60_000));
-  };
-  let catchUp = () => {};
-  const watch = createWatch(probe, (up, reason) => {
-    reportChange(telemetry, up, reason);
-    if (up) catchUp();
-  });
-  await firstContact(redis);
-  if (redis.status !== 'ready') watch.failed(lastError);
-  redis.on('close', () => watch.failed(lastError));
-  redis.on('ready', () => void watch.check());
-
   const stream = `${prefix}:usage`;
-  const usage = createStreamSink({ redis, ask, stream, watch, ledger, telemetry, clock });
+  let catchUp = () => {};
+  const { redis, shards, streamLength } = await openCommands(url, {
+    prefix,
+    stream,
+    telemetry,
+    onBack: () => catchUp(),
+  });
+  const streamShard = () => shards.of(stream);
+
+  const usage = createStreamSink({ redis, stream, shard: streamShard, ledger, telemetry, clock });
   const mover = startUsageMover({
     url,
     stream,
@@ -109,9 +99,9 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   });
   const signals = openSignals({ url, prefix });
   const limiter = createDegradingLimiter({
-    shared: createRedisLimiter(redis, prefix, ask),
+    shared: createRedisLimiter(redis, prefix, (keyId) => shards.of(keyId).ask),
     local: createMemoryLimiter(clock, 'degraded'),
-    watch,
+    watchOf: (keyId) => shards.of(keyId).watch,
     replicas,
     clock,
   });
@@ -125,42 +115,78 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
     limiter,
     signals,
     usage,
-    state: () => (watch.isUp() ? 'up' : 'down'),
+    state: () => (shards.areUp() ? 'up' : 'down'),
+    backlog: () => [
+      { place: 'memory', records: usage.waiting() },
+      ...(streamShard().watch.isUp() ? [{ place: 'redis' as const, records: streamLength() }] : []),
+    ],
     async close() {
       await usage.flush();
       usage.close();
       await Promise.all([mover.close(), signals.close()]);
-      watch.close();
+      shards.close();
       redis.disconnect();
     },
   };
 }
 
-/** One line when it goes and one when it comes back, however many requests notice. */
-function reportChange(telemetry: Telemetry, up: boolean, reason: unknown): void {
-  if (up) telemetry.log('info', 'Redis is back: limits are exact over all replicas');
-  else {
-    telemetry.log(
-      'warn',
-      'Redis is away: each replica limits its share, usage goes to the database directly',
-      {
-        reason: reason instanceof Error ? reason.message : undefined,
-      },
-    );
-  }
+/** The connection for commands, looked after. The length of the usage stream is that of the last probe. */
+async function openCommands(
+  url: string,
+  options: {
+    readonly prefix: string;
+    readonly stream: string;
+    readonly telemetry: Telemetry;
+    readonly onBack: () => void;
+  },
+) {
+  const { prefix, stream, telemetry, onBack } = options;
+  let lastError: Error | undefined;
+  const redis = connect(url, (error) => {
+    lastError = error;
+  });
+  let length = 0;
+  const shards: Shards = watchShards(redis, {
+    prefix,
+    async probe(shard, key) {
+      // A write, as a server that is a read-only replica or out of memory answers reads.
+      const written = shard.ask(() => redis.set(key, 1, 'PX', 60_000));
+      const counted = shards.of(stream) === shard && shard.ask(() => redis.xlen(stream));
+      const [, count] = await Promise.all([written, counted]);
+      if (count !== false) length = count;
+    },
+    onChange(up, reason, node) {
+      reportChange(telemetry, up, reason, node);
+      if (up) onBack();
+    },
+    lastError: () => lastError,
+  });
+  await shards.contact();
+  await refuseLoneNode(redis).catch((error: unknown) => {
+    shards.close();
+    redis.disconnect();
+    throw error;
+  });
+  return { redis, shards, streamLength: () => length };
 }
 
-/** Until the first connection is made, has failed, or has had time enough. */
-function firstContact(redis: Redis): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      redis.off('ready', done);
-      redis.off('close', done);
-      resolve();
-    };
-    const timer = setTimeout(done, FIRST_CONTACT_MS);
-    redis.once('ready', done);
-    redis.once('close', done);
-  });
+/** One line when it goes and one when it comes back, however many requests notice. */
+function reportChange(telemetry: Telemetry, up: boolean, reason: unknown, node: string | undefined): void {
+  const away =
+    node === undefined
+      ? 'Redis is away: each replica limits its share, usage goes to the database directly'
+      : 'Redis is away in part: each replica limits its share of the keys on this node';
+  if (up) telemetry.log('info', 'Redis is back: limits are exact over all replicas');
+  else telemetry.log('warn', away, { node, reason: reason instanceof Error ? reason.message : undefined });
+}
+
+/** @throws GatewayError where it is a node of a cluster: it would take some keys and refuse all others. */
+async function refuseLoneNode(redis: Connection): Promise<void> {
+  if (redis instanceof Cluster) return;
+  const info = await redis.info('cluster').catch(() => '');
+  if (!info.includes('cluster_enabled:1')) return;
+  throw new GatewayError(
+    'internal',
+    'REDIS_URL names a single node of a Redis Cluster. Name several, comma-separated, or add ?cluster=true.',
+  );
 }

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import type { Signal, Signals } from '../core/ports.ts';
-import { connect } from './connection.ts';
+import { connectForMessages } from './connection.ts';
 
 type Listener = Parameters<Signals['subscribe']>[0];
 
@@ -45,7 +45,7 @@ export function openSignals(options: {
   const channel = `${prefix}:signals`;
   const origin = randomUUID();
   const listeners = new Set<Listener>();
-  const publisher = connect(url, () => undefined);
+  const publisher = connectForMessages(url);
   const subscriber = listening ? listen(url, channel, origin, listeners) : undefined;
 
   const unsent = new Set<string>();
@@ -91,7 +91,7 @@ export function openSignals(options: {
 }
 
 function listen(url: string, channel: string, origin: string, listeners: ReadonlySet<Listener>) {
-  const redis = connect(url, () => undefined);
+  const redis = connectForMessages(url);
   let wasReady = false;
   redis.on('ready', () => {
     redis.subscribe(channel).then(

@@ -1,8 +1,7 @@
-import type { Redis } from 'ioredis';
 import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
 import { toGatewayError } from '../domain/error.ts';
 import type { UsageRecord } from '../domain/record.ts';
-import { connect } from './connection.ts';
+import { type Connection, connect } from './connection.ts';
 import { pause, within } from './pause.ts';
 import { parseRecord } from './usage-entry.ts';
 import { keep } from './usage-queue.ts';
@@ -108,7 +107,7 @@ interface EntryReader {
   isReading(): boolean;
 }
 
-function createEntryReader(redis: Redis, options: UsageMoverOptions): EntryReader {
+function createEntryReader(redis: Connection, options: UsageMoverOptions): EntryReader {
   const { stream, clock, reclaimAfterMs = 30_000 } = options;
   let reading = false;
   let hasGroup = false;

@@ -12,6 +12,8 @@ const RETRY_MAX_MS = 5000;
 const FLUSH_WITHIN_MS = 5000;
 
 export interface UsageQueue extends UsageSink {
+  /** Records in the memory of this process, those under way included. */
+  waiting(): number;
   /** What still waits is lost, and counted as such. */
   close(): void;
 }
@@ -88,6 +90,7 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
       if (retryMs === RETRY_MIN_MS && waiting.length >= BATCH && !delivery) hurry();
       else if (!delivery) schedule(GATHER_MS);
     },
+    waiting: () => waiting.length,
     async flush() {
       await within(clock, FLUSH_WITHIN_MS, deliverUntil(recorded));
     },

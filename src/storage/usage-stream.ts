@@ -1,12 +1,12 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Redis, Result } from 'ioredis';
+import type { Result } from 'ioredis';
 import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
 import type { UsageRecord } from '../domain/record.ts';
-import type { Ask } from './silence.ts';
+import type { Connection } from './connection.ts';
+import type { Shard } from './shards.ts';
 import { encodeRecord } from './usage-entry.ts';
 import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
-import type { Watch } from './watch.ts';
 
 /** Entries that wait for the database at most: about 100 MB of Redis. */
 export const STREAM_CAPACITY = 200_000;
@@ -26,16 +26,16 @@ declare module 'ioredis' {
  * of the settlement.
  */
 export function createStreamSink(options: {
-  readonly redis: Redis;
-  readonly ask: Ask;
+  readonly redis: Connection;
   readonly stream: string;
-  readonly watch: Watch;
+  /** Where the stream is now. */
+  readonly shard: () => Shard;
   readonly ledger: Ledger;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
 }): UsageQueue {
-  const { redis, ask, stream, watch, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
+  const { redis, stream, shard, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
   redis.defineCommand('appendUsage', {
     lua: readFileSync(join(import.meta.dirname, 'usage.lua'), 'utf8'),
     numberOfKeys: 1,
@@ -43,6 +43,7 @@ export function createStreamSink(options: {
 
   /** @returns false where Redis did not take it, or did not say so: the ledger ignores what it gets twice. */
   const append = async (record: UsageRecord): Promise<boolean> => {
+    const { ask, watch } = shard();
     if (!watch.isUp()) return false;
     try {
       return (await ask(() => redis.appendUsage(stream, capacity, encodeRecord(record)))) === 1;
@@ -69,13 +70,14 @@ export function createStreamSink(options: {
   const leaving = new Set<Promise<void>>();
   return {
     record(record) {
-      if (!watch.isUp()) return queue.record(record);
+      if (!shard().watch.isUp()) return queue.record(record);
       const left = append(record).then((taken) => {
         leaving.delete(left);
         if (!taken) queue.record(record);
       });
       leaving.add(left);
     },
+    waiting: () => leaving.size + queue.waiting(),
     async flush() {
       await Promise.all(leaving);
       await queue.flush();

@@ -1,5 +1,7 @@
+import { totalmem } from 'node:os';
+import { getHeapStatistics } from 'node:v8';
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry, register } from 'prom-client';
-import type { DependencyState, Telemetry } from '../core/ports.ts';
+import type { DependencyState, Telemetry, UsageBacklog } from '../core/ports.ts';
 import type { Backend } from '../domain/model.ts';
 import type { UsageRecord } from '../domain/record.ts';
 import { createModelLabels } from './models.ts';
@@ -9,8 +11,10 @@ export interface MetricsOptions {
   readonly version: string;
   /** Read at each scrape. */
   readonly backends: () => readonly Backend[];
+  /** What `/ready` says. Read at each scrape. */
+  readonly report: () => { readonly ready: boolean; readonly dependencies: readonly DependencyState[] };
   /** Read at each scrape. */
-  readonly dependencies: () => readonly DependencyState[];
+  readonly usageBacklog: () => readonly UsageBacklog[];
 }
 
 export interface Metrics extends Omit<Telemetry, 'log' | 'requestEnded'> {
@@ -52,6 +56,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     registers: [registry],
   });
   registerStates(registry, options);
+  registerMemoryLimits(registry);
   // These describe the process, of which there is one however many gateways it holds.
   if (!register.getSingleMetric('process_start_time_seconds')) collectDefaultMetrics();
 
@@ -86,6 +91,8 @@ function createRequestMetrics(registry: Registry) {
     labelNames: ['protocol', 'operation'],
     registers,
   });
+  // From the start: what scales replicas by this takes one without it for one that it knows nothing of.
+  for (const protocol of ['rest', 'graphql']) inFlight.set({ protocol, operation: 'chat' }, 0);
   const duration = new Histogram({
     name: `${PREFIX}request_duration_seconds`,
     help: 'From the arrival of a request to its end.',
@@ -157,7 +164,7 @@ function createModelMetrics(registry: Registry, backends: MetricsOptions['backen
 /** What is so at the moment of a scrape. */
 function registerStates(
   registry: Registry,
-  { replica, version, backends, dependencies }: MetricsOptions,
+  { replica, version, backends, report, usageBacklog }: MetricsOptions,
 ): void {
   const registers = [registry];
   new Gauge({
@@ -193,9 +200,41 @@ function registerStates(
     registers,
     collect() {
       this.reset();
-      for (const { name, state } of dependencies()) this.set({ name }, state === 'down' ? 0 : 1);
+      for (const { name, state } of report().dependencies) this.set({ name }, state === 'down' ? 0 : 1);
     },
   });
+  new Gauge({
+    name: `${PREFIX}ready`,
+    help: '1 where requests should be sent here.',
+    registers,
+    collect() {
+      this.set(report().ready ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}usage_records_waiting`,
+    help: 'Usage records on their way to the ledger; those in Redis are the same for every replica.',
+    labelNames: ['place'],
+    registers,
+    collect() {
+      this.reset();
+      for (const { place, records } of usageBacklog()) this.set({ place }, records);
+    },
+  });
+}
+
+/** What ends this process when it is reached, which is what its memory has to be compared with. */
+function registerMemoryLimits(registry: Registry): void {
+  const limit = new Gauge({
+    name: `${PREFIX}memory_limit_bytes`,
+    help: 'Most memory that the process may occupy, and most that its JavaScript heap may.',
+    labelNames: ['of'],
+    registers: [registry],
+  });
+  // Without a container's limit this is 0 or astronomical, depending on the system.
+  const constrained = process.constrainedMemory();
+  limit.set({ of: 'process' }, constrained > 0 ? Math.min(constrained, totalmem()) : totalmem());
+  limit.set({ of: 'heap' }, getHeapStatistics().heap_size_limit);
 }
 
 /** Measurements come from outside; what is no number, or a negative one, is not one. */

@@ -2,7 +2,8 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { systemClock } from '../../src/clock.ts';
 import type { Limiter } from '../../src/core/ports.ts';
 import type { Claim, Decision } from '../../src/domain/limit.ts';
-import { openRedis, type SharedState, SILENCE_MS } from '../../src/storage/redis.ts';
+import { openRedis, type SharedState } from '../../src/storage/redis.ts';
+import { SILENCE_MS } from '../../src/storage/shards.ts';
 import { type PrivateRedis, startRedis } from '../support/redis.ts';
 import { createTestLedger, createTestTelemetry, type TestTelemetry } from '../support/shared-state.ts';
 

@@ -1,13 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { LEASE_TTL_MS, type Limiter } from '../../src/core/ports.ts';
 import type { Claim, Limits } from '../../src/domain/limit.ts';
-import { connect } from '../../src/storage/connection.ts';
+import { type Connection, connect } from '../../src/storage/connection.ts';
 import { createRedisLimiter } from '../../src/storage/limiter.ts';
 import { createMemoryLimiter } from '../../src/storage/memory.ts';
 import { createTestClock } from '../support/clock.ts';
 import { sharedRedisUrl } from '../support/redis.ts';
+import { startRedisCluster } from '../support/redis-cluster.ts';
 
 interface Subject {
   readonly limiter: Limiter;
@@ -15,10 +16,23 @@ interface Subject {
   advance(keyId: string, ms: number): Promise<void>;
 }
 
-const url = sharedRedisUrl();
-const redis = connect(url, () => undefined);
-const ready = new Promise((resolve) => redis.once('ready', resolve));
-afterAll(() => redis.disconnect());
+let server: Connection;
+let cluster: Connection;
+const opened = new AsyncDisposableStack();
+
+beforeAll(async () => {
+  const nodes = await startRedisCluster();
+  opened.defer(() => nodes.close());
+  [server, cluster] = await Promise.all([openConnection(sharedRedisUrl()), openConnection(nodes.url)]);
+});
+afterAll(() => opened.disposeAsync());
+
+async function openConnection(url: string): Promise<Connection> {
+  const redis = connect(url, () => undefined);
+  opened.defer(() => redis.disconnect());
+  await new Promise((resolve) => redis.once('ready', resolve));
+  return redis;
+}
 
 function openMemory(): Subject {
   const clock = createTestClock();
@@ -26,14 +40,13 @@ function openMemory(): Subject {
 }
 
 /** Time passes by moving everything that is stored into the past. */
-async function openRedis(): Promise<Subject> {
-  await ready;
+function openRedis(redis: Connection): Subject {
   const prefix = `test-${randomUUID()}`;
   const advance = `
     if redis.call('EXISTS', KEYS[1]) == 1 then redis.call('HINCRBY', KEYS[1], 'at', -ARGV[1]) end
     for _, id in ipairs(redis.call('ZRANGE', KEYS[2], 0, -1)) do redis.call('ZINCRBY', KEYS[2], -ARGV[1], id) end`;
   return {
-    limiter: createRedisLimiter(redis, prefix, (command) => command()),
+    limiter: createRedisLimiter(redis, prefix, () => (command) => command()),
     async advance(keyId, ms) {
       await redis.eval(advance, 2, `${prefix}:{${keyId}}:used`, `${prefix}:{${keyId}}:expiry`, ms);
     },
@@ -46,11 +59,12 @@ function claimOf(limits: Limits, tokens = 0, id = `request-${count++}`): Claim {
 }
 
 describe.each([
-  ['in memory', async () => openMemory()],
-  ['in Redis', openRedis],
+  ['in memory', () => openMemory()],
+  ['in Redis', () => openRedis(server)],
+  ['in a Redis Cluster', () => openRedis(cluster)],
 ])('limits %s', (_name, open) => {
   test('admit as many requests as the limit, then say which limit refuses and when the same claim passes', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { requestsPerMinute: 2 };
     expect((await limiter.claim(claimOf(limits))).state.requests?.remaining).toBe(1);
     expect((await limiter.claim(claimOf(limits))).state.requests?.remaining).toBe(0);
@@ -70,7 +84,7 @@ describe.each([
   });
 
   test('refill a bucket to its capacity and not beyond', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { requestsPerMinute: 3 };
     await limiter.claim(claimOf(limits));
     await advance('key', 3_600_000);
@@ -78,7 +92,7 @@ describe.each([
   });
 
   test('take nothing for a refused claim, from any limit', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { requestsPerMinute: 5, tokensPerMinute: 10, concurrentRequests: 5 };
     await limiter.claim(claimOf(limits, 8));
     for (let i = 0; i < 10; i++) {
@@ -91,7 +105,7 @@ describe.each([
   });
 
   test('name the limit that keeps a claim waiting longest', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { requestsPerMinute: 60, tokensPerMinute: 10, concurrentRequests: 1 };
     await limiter.claim(claimOf(limits, 10));
     expect(await limiter.claim(claimOf(limits, 0))).toMatchObject({ refusedBy: 'concurrency' });
@@ -99,7 +113,7 @@ describe.each([
   });
 
   test('hold a claim’s tokens and give back what was not used, never above the capacity', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { tokensPerMinute: 100 };
     const claim = claimOf(limits, 60);
     expect((await limiter.claim(claim)).state.tokens?.remaining).toBe(40);
@@ -116,7 +130,7 @@ describe.each([
   });
 
   test('let a settlement leave a debt, which shows as nothing remaining and is over within two minutes', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { tokensPerMinute: 60 };
     for (const real of [90, Number.MAX_SAFE_INTEGER, Number.POSITIVE_INFINITY]) {
       const claim = claimOf(limits, 1);
@@ -130,7 +144,7 @@ describe.each([
   });
 
   test('count the first settlement of a claim only', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { tokensPerMinute: 100, concurrentRequests: 3 };
     const claim = claimOf(limits, 50);
     await limiter.claim(claim);
@@ -143,7 +157,7 @@ describe.each([
   });
 
   test('take once for a claim that arrives twice, also after its settlement', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { requestsPerMinute: 10, tokensPerMinute: 100, concurrentRequests: 1 };
     const claim = claimOf(limits, 30);
     await limiter.claim(claim);
@@ -157,7 +171,7 @@ describe.each([
   });
 
   test('take nothing for a claim that is carried out after its settlement', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { requestsPerMinute: 10, tokensPerMinute: 100, concurrentRequests: 1 };
     const claim = claimOf(limits, 30);
     await limiter.settle(claim, 5);
@@ -170,7 +184,7 @@ describe.each([
   });
 
   test('refuse a claim larger than the whole limit without a time to try again', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const decision = await limiter.claim(claimOf({ tokensPerMinute: 100, requestsPerMinute: 1 }, 101));
     expect(decision).toMatchObject({ admitted: false, refusedBy: 'tokens', retryAfterMs: undefined });
     expect(await limiter.claim(claimOf({ concurrentRequests: 0 }))).toMatchObject({
@@ -181,7 +195,7 @@ describe.each([
   });
 
   test('free a concurrency slot when its request is settled', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { concurrentRequests: 2 };
     const first = claimOf(limits);
     await limiter.claim(first);
@@ -193,7 +207,7 @@ describe.each([
   });
 
   test('free the slot of a replica that died when its lease ends, and keep a renewed one', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { concurrentRequests: 2 };
     const [dead, alive] = [claimOf(limits), claimOf(limits)];
     await limiter.claim(dead);
@@ -208,7 +222,7 @@ describe.each([
   });
 
   test('count a request again that outlived its lease and is renewed, and let it pay in full', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     const limits = { tokensPerMinute: 60, concurrentRequests: 1 };
     const claim = claimOf(limits, 30);
     await limiter.claim(claim);
@@ -222,7 +236,7 @@ describe.each([
   });
 
   test('apply a raised or lowered limit from the next claim on', async () => {
-    const { limiter, advance } = await open();
+    const { limiter, advance } = open();
     for (let i = 0; i < 4; i++) await limiter.claim(claimOf({ requestsPerMinute: 4 }));
     expect((await limiter.peek('key', { requestsPerMinute: 10 })).requests?.remaining).toBe(6);
     expect((await limiter.claim(claimOf({ requestsPerMinute: 10 }))).admitted).toBe(true);
@@ -232,7 +246,7 @@ describe.each([
   });
 
   test('never take less than nothing, whatever number of tokens is claimed or settled', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { tokensPerMinute: 100, concurrentRequests: 100 };
     await limiter.claim(claimOf(limits, 50));
     for (const tokens of [-1, Number.NEGATIVE_INFINITY, -0.5, Number.MIN_SAFE_INTEGER]) {
@@ -252,7 +266,7 @@ describe.each([
   });
 
   test('stay exact at the largest limits', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { tokensPerMinute: 10_000_000_000, requestsPerMinute: 10_000_000_000 };
     const claim = claimOf(limits, 9_999_999_999);
     const decision = await limiter.claim(claim);
@@ -263,7 +277,7 @@ describe.each([
   });
 
   test('keep keys apart, and leave a key without limits alone', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { requestsPerMinute: 1 };
     expect((await limiter.claim({ id: 'one', keyId: 'a', limits, tokens: 0 })).admitted).toBe(true);
     expect((await limiter.claim({ id: 'two', keyId: 'b', limits, tokens: 0 })).admitted).toBe(true);
@@ -274,7 +288,7 @@ describe.each([
   });
 
   test('admit one of many simultaneous claims for one unit', async () => {
-    const { limiter } = await open();
+    const { limiter } = open();
     const limits = { tokensPerMinute: 10 };
     const decisions = await Promise.all(
       Array.from({ length: 100 }, () => limiter.claim(claimOf(limits, 10))),
@@ -324,7 +338,7 @@ async function perform({ limiter, advance }: Subject, acts: readonly Act[]): Pro
 test('whatever is done in whatever order, memory and Redis answer alike', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(act, { minLength: 5, maxLength: 30 }), async (acts) => {
-      expect(await perform(await openRedis(), acts)).toEqual(await perform(openMemory(), acts));
+      expect(await perform(openRedis(server), acts)).toEqual(await perform(openMemory(), acts));
     }),
     { numRuns: 40 },
   );

@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import type { Signal } from '../../src/core/ports.ts';
 import { type ClosableSignals, createLocalSignals, openSignals } from '../../src/storage/signals.ts';
 import { sharedRedisUrl, startRedis } from '../support/redis.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 
 type Heard = Signal | { readonly type: 'lost' };
 
@@ -41,8 +42,9 @@ function keyChanged(keyId: string): Signal {
   return { type: 'keyChanged', keyId };
 }
 
+/** On the first node, in the case of a cluster: that is where everybody listens as long as it is there. */
 async function subscribers(url: string, channel: string, count: number): Promise<void> {
-  const redis = new Redis(url);
+  const redis = new Redis(url.split(',')[0] ?? '');
   redis.on('error', () => undefined);
   try {
     for (;;) {
@@ -67,9 +69,18 @@ describe('signals within one process', () => {
   });
 });
 
-describe('signals through Redis', () => {
+let cluster: RedisCluster;
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+});
+afterAll(() => cluster.close());
+
+describe.each([
+  ['Redis', () => sharedRedisUrl()],
+  ['a Redis Cluster', () => cluster.url],
+])('signals through %s', (_name, urlOf) => {
   test('reach the publisher at once and once, and every other replica', async () => {
-    const [url, prefix] = [sharedRedisUrl(), `test-${randomUUID()}`];
+    const [url, prefix] = [urlOf(), `test-${randomUUID()}`];
     const [here, there] = [open(url, prefix), open(url, prefix)];
     const [own, other] = [listenTo(here), listenTo(there)];
     await subscribers(url, `${prefix}:signals`, 2);
@@ -84,7 +95,7 @@ describe('signals through Redis', () => {
   });
 
   test('leave before a process that only publishes ends, although it has only just started', async () => {
-    const [url, prefix] = [sharedRedisUrl(), `test-${randomUUID()}`];
+    const [url, prefix] = [urlOf(), `test-${randomUUID()}`];
     const listener = listenTo(open(url, prefix));
     await subscribers(url, `${prefix}:signals`, 1);
     const command = openSignals({ url, prefix, listening: false });
@@ -94,10 +105,11 @@ describe('signals through Redis', () => {
   });
 
   test('are ignored where they are none', async () => {
-    const [url, prefix] = [sharedRedisUrl(), `test-${randomUUID()}`];
+    const [url, prefix] = [urlOf(), `test-${randomUUID()}`];
     const listener = listenTo(open(url, prefix));
     await subscribers(url, `${prefix}:signals`, 1);
-    const redis = new Redis(url);
+    // In the case of a cluster, on another node than the listener.
+    const redis = new Redis(url.split(',').at(-1) ?? '');
     opened.push({ close: () => redis.disconnect() });
     const malformed = [
       '',
@@ -114,7 +126,9 @@ describe('signals through Redis', () => {
     await redis.publish(`${prefix}:signals`, JSON.stringify(keyChanged('real')));
     expect(await listener.next()).toEqual(keyChanged('real'));
   });
+});
 
+describe('signals in an outage', () => {
   test('that may have been missed are made known when Redis is back, and those published meanwhile arrive', async () => {
     const redis = await startRedis();
     opened.push(redis);

@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { systemClock } from '../../src/clock.ts';
 import type { UsageRecord } from '../../src/domain/record.ts';
@@ -11,7 +11,9 @@ import { createUsageQueue, keep, QUEUE_CAPACITY } from '../../src/storage/usage-
 import { createStreamSink } from '../../src/storage/usage-stream.ts';
 import type { Watch } from '../../src/storage/watch.ts';
 import { createTestClock } from '../support/clock.ts';
+import { eventually } from '../support/eventually.ts';
 import { type PrivateRedis, sharedRedisUrl, startRedis } from '../support/redis.ts';
+import { type RedisCluster, startRedisCluster } from '../support/redis-cluster.ts';
 import {
   createTestLedger,
   createTestTelemetry,
@@ -46,9 +48,16 @@ async function open(url: string, prefix: string, into = ledger, reclaimAfterMs =
   return state;
 }
 
+let cluster: RedisCluster;
+beforeAll(async () => {
+  cluster = await startRedisCluster();
+});
+afterAll(() => cluster.close());
+
 describe.each([
   ['in process', async (_prefix: string) => openInProcess({ ledger, telemetry, clock: systemClock })],
   ['through Redis', (prefix: string) => open(sharedRedisUrl(), prefix)],
+  ['through a Redis Cluster', (prefix: string) => open(cluster.url, prefix)],
 ])('usage %s', (_name, openWith) => {
   let openIt: () => Promise<SharedState>;
   beforeEach(() => {
@@ -77,6 +86,22 @@ describe.each([
     ledger.away = false;
     await ledger.has(idsOf(list));
     expect(telemetry.lost()).toBe(0);
+  });
+
+  test('is counted for as long as it waits', async () => {
+    const state = await openIt();
+    opened.push(state);
+    const waiting = () => state.backlog().reduce((sum, place) => sum + place.records, 0);
+    expect(waiting()).toBe(0);
+    ledger.away = true;
+    for (const record of records(300)) state.usage.record(record);
+    expect(waiting()).toBe(300);
+    await eventually(
+      'nothing on its way to Redis',
+      () => waiting() === 300 && state.backlog().at(-1)?.records === 300,
+    );
+    ledger.away = false;
+    await eventually('nothing to wait', () => waiting() === 0);
   });
 
   test('that the ledger refuses for what it is does not keep the rest from it', async () => {
@@ -265,7 +290,8 @@ describe('usage through Redis', () => {
         close: () => undefined,
       };
       const ask: Ask = (command) => command();
-      const options = { redis: commands, ask, stream: 'full', watch, ledger, telemetry, clock: systemClock };
+      const shard = () => ({ ask, watch });
+      const options = { redis: commands, stream: 'full', shard, ledger, telemetry, clock: systemClock };
       const sink = createStreamSink({ ...options, capacity: 5 });
       const list = records(8);
       for (const record of list) sink.record(record);

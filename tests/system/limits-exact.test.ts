@@ -7,14 +7,15 @@ import { systemClock } from '../../src/clock.ts';
 import type { Limits } from '../../src/domain/limit.ts';
 import { openRedis } from '../../src/storage/redis.ts';
 import { sharedRedisUrl } from '../support/redis.ts';
+import { startRedisCluster } from '../support/redis-cluster.ts';
 import type { ClaimReport, Task } from '../support/replica.ts';
 import { createTestLedger, createTestTelemetry } from '../support/shared-state.ts';
 
 const prefix = `test-${randomUUID()}`;
 
-async function startReplica(): Promise<ChildProcess> {
+async function startReplica(url: string, env: NodeJS.ProcessEnv = {}): Promise<ChildProcess> {
   const program = join(import.meta.dirname, '../support/replica.ts');
-  const replica = fork(program, [sharedRedisUrl(), prefix], { execArgv: [] });
+  const replica = fork(program, [url, prefix], { execArgv: [], env: { ...process.env, ...env } });
   await once(replica, 'message');
   return replica;
 }
@@ -30,12 +31,33 @@ async function stop(replica: ChildProcess): Promise<void> {
   await exited;
 }
 
-describe('three replicas on one Redis', () => {
+/** What the replicas share, and what of their environment it takes to reach it. */
+interface Shared {
+  readonly url: string;
+  readonly env?: NodeJS.ProcessEnv;
+  close(): Promise<void>;
+}
+
+async function shareCluster(options: Parameters<typeof startRedisCluster>[0]): Promise<Shared> {
+  const { url, certificate, close } = await startRedisCluster(options);
+  return { url, close, ...(certificate !== undefined && { env: { NODE_EXTRA_CA_CERTS: certificate } }) };
+}
+
+describe.each<readonly [string, () => Promise<Shared>]>([
+  ['Redis', async () => ({ url: sharedRedisUrl(), close: async () => undefined })],
+  ['Redis Cluster', () => shareCluster({})],
+  ['Redis Cluster with TLS and a password', () => shareCluster({ tls: true, password: 'a, b:c@d' })],
+])('three replicas on one %s', (_name, share) => {
+  let shared: Shared;
   let replicas: readonly ChildProcess[] = [];
   beforeAll(async () => {
-    replicas = await Promise.all([startReplica(), startReplica(), startReplica()]);
+    shared = await share();
+    replicas = await Promise.all([1, 2, 3].map(() => startReplica(shared.url, shared.env)));
   });
-  afterAll(() => Promise.all(replicas.map(stop)));
+  afterAll(async () => {
+    await Promise.all(replicas.map(stop));
+    await shared.close();
+  });
 
   /** Every replica claims at the same time. @returns how many claims passed, over all of them. */
   async function claimEverywhere(limits: Limits, tokens: number, count: number): Promise<number> {
@@ -68,7 +90,7 @@ describe('three replicas on one Redis', () => {
 });
 
 test('a replica that is killed in the moment it has recorded usage loses none of it', async () => {
-  const replica = await startReplica();
+  const replica = await startReplica(sharedRedisUrl());
   // All in one turn: as many as a busy replica may finish at once, and what the server takes in one read (16 kB).
   const ids = Array.from({ length: 15 }, () => randomUUID());
   const exited = once(replica, 'exit');

@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { ConfigError, configFromEnvironment, loadConfig } from '../../src/config.ts';
+import { DEMO_KEYS } from '../../src/core/demo-keys.ts';
 import { describeVariables } from '../../src/variables.ts';
 
 const ADMIN_KEY = `llmgw_${'0123456789abcdef'.repeat(4)}`;
@@ -72,6 +73,8 @@ describe('values', () => {
     [{ DATABASE_URL: 'postgresql://u:p@db:5432/x' }, { databaseUrl: 'postgresql://u:p@db:5432/x' }],
     [{ DATABASE_URL: 'postgres:///x?host=/run/pg' }, { databaseUrl: 'postgres:///x?host=/run/pg' }],
     [{ REDIS_URL: 'rediss://:p@cache:6380/1' }, { redisUrl: 'rediss://:p@cache:6380/1' }],
+    [{ REDIS_URL: ' redis://a:1 , redis://b' }, { redisUrl: 'redis://a:1,redis://b' }],
+    [{ REDIS_URL: 'rediss://u:p@a?cluster=true' }, { redisUrl: 'rediss://u:p@a?cluster=true' }],
     [{ DATA_DIR: '/var/lib/x' }, { dataDir: '/var/lib/x' }],
     [{ LOG_LEVEL: 'DEBUG' }, { logLevel: 'debug', debug: true }],
     [{ LOG_LEVEL: 'trace' }, { debug: true }],
@@ -114,7 +117,7 @@ describe('values', () => {
     [{}, true],
     [{ DATABASE_URL: 'postgres://db/x' }, false],
     [{ NODE_ENV: 'production' }, false],
-    [{ NODE_ENV: 'production', SEED_DEMO_KEYS: 'true' }, true],
+    [{ NODE_ENV: 'production', SEED_DEMO_KEYS: 'false' }, false],
     [{ DATABASE_URL: 'postgres://db/x', SEED_DEMO_KEYS: '1' }, true],
     [{ SEED_DEMO_KEYS: 'no' }, false],
   ])('with %j, demo keys are seeded: %j', (env, expected) => {
@@ -127,7 +130,20 @@ describe('problems', () => {
     ['PORT', ['65536', '-1', '1e3', '0x10', 'http', '3000.5', '٣']],
     ['HOST', ['http://0.0.0.0', 'a b']],
     ['DATABASE_URL', ['mysql://db/x', 'db/x', 'postgres://[']],
-    ['REDIS_URL', ['127.0.0.1:6379', 'http://cache']],
+    [
+      'REDIS_URL',
+      [
+        ...[
+          '127.0.0.1:6379',
+          'http://cache',
+          'redis://a,',
+          'redis://a,redis://a',
+          'redis://a,b',
+          'redis://:x,y@a',
+        ],
+        ...['redis://a,rediss://b', 'redis://:x@a,redis://:y@b', 'redis://a/0,redis://b/0'],
+      ],
+    ],
     [
       'OLLAMA_URLS',
       ['127.0.0.1:11434', 'http://a/v1', 'http://a?x=1', 'http://u:p@a', 'http://a,', 'http://a,http://A'],
@@ -162,7 +178,7 @@ describe('problems', () => {
     expect(() => loadConfig(env)).toThrow(
       [
         'The configuration has 3 problems:',
-        '  REDIS_URL has a wrong value (not shown); expected a URL that starts with redis:// or rediss://.',
+        '  REDIS_URL has a wrong value (not shown); expected a URL that starts with redis:// or rediss://, or several of a cluster, comma-separated, that differ in their address only.',
         '  LOG_LEVEL is "loud"; expected one of trace, debug, info, warn, error, fatal, silent.',
         '  PORT is "x"; expected a whole number from 0 to 65535.',
       ].join('\n'),
@@ -186,9 +202,39 @@ describe('problems', () => {
     ]);
   });
 
+  test('no published demo key becomes the admin key', () => {
+    for (const { secret } of DEMO_KEYS) {
+      expect(problemsOf({ GATEWAY_ADMIN_KEY: secret })).toEqual([
+        expect.stringMatching(/not shown.* demo key/),
+      ]);
+    }
+  });
+
+  test('in production, what everybody knows is refused by its name', () => {
+    const untouched = {
+      DATABASE_URL: 'postgresql://gateway:change-me@postgres:5432/gateway',
+      REDIS_URL: 'redis://:change-me@redis:6379',
+      SEED_DEMO_KEYS: 'true',
+    };
+    expect(problemsOf(untouched)).toEqual([]);
+    expect(problemsOf({ ...untouched, NODE_ENV: 'production' })).toEqual([
+      'DATABASE_URL still has the placeholder change-me as its password; in production it needs one of your own.',
+      'REDIS_URL still has the placeholder change-me as its password; in production it needs one of your own.',
+      'SEED_DEMO_KEYS is true in production; the demo keys are published, that of an administrator among them.',
+    ]);
+    const cluster = 'redis://:change-me@a:6379,redis://:change-me@b:6379';
+    expect(problemsOf({ REDIS_URL: cluster, NODE_ENV: 'production' })).toHaveLength(1);
+  });
+
+  test('a placeholder for the admin key is told from a key that is merely wrong', () => {
+    const problem = /^GATEWAY_ADMIN_KEY is still the placeholder change-me; expected llmgw_ and /;
+    expect(problemsOf({ GATEWAY_ADMIN_KEY: 'change-me' })).toEqual([expect.stringMatching(problem)]);
+  });
+
   test.each([
     ['DATABASE_URL', 'mysql://user:hunter2@db/x'],
     ['REDIS_URL', 'http://:hunter2@cache'],
+    ['REDIS_URL', 'redis://:hunter2@a,redis://:other@b'],
     ['GATEWAY_ADMIN_KEY', 'hunter2'],
     ['OLLAMA_URLS', 'http://user:hunter2@host'],
     ['OLLAMA_URLS', 'http://user:hun/@ter2@host:x,http://b'],

@@ -1,5 +1,6 @@
+import { totalmem } from 'node:os';
 import { describe, expect, test } from '@jest/globals';
-import type { DependencyState } from '../../../src/core/ports.ts';
+import type { DependencyState, UsageBacklog } from '../../../src/core/ports.ts';
 import { GatewayError, toGatewayError } from '../../../src/domain/error.ts';
 import type { Backend, Model } from '../../../src/domain/model.ts';
 import type { UsageRecord } from '../../../src/domain/record.ts';
@@ -21,17 +22,23 @@ function start(options: { level?: LogLevel; models?: readonly string[] } = {}) {
     { name: 'database', state: 'embedded' },
     { name: 'redis', state: 'down' },
   ];
+  const backlog: UsageBacklog[] = [
+    { place: 'memory', records: 3 },
+    { place: 'redis', records: 40 },
+  ];
   const telemetry = createTelemetry({
     level: options.level ?? 'debug',
     replica: 'blue-1',
     version: '1.2.3',
     backends: () => backends,
-    dependencies: () => dependencies,
+    report: () => ({ ready: backends.some(({ healthy }) => healthy), dependencies }),
+    usageBacklog: () => backlog,
     destination: { write: (line) => lines.push(line) },
   });
   return {
     telemetry,
     backends,
+    backlog,
     lines,
     line: (): Record<string, unknown> => JSON.parse(lines.at(-1) ?? '{}'),
     samples: async (name: string) =>
@@ -214,10 +221,18 @@ describe('secrets and content', () => {
 describe('metrics', () => {
   test('a request counts while it runs, and then by how it ended', async () => {
     const { telemetry, samples } = start();
+    const idle = 'llm_gateway_in_flight{protocol="graphql",operation="chat"} 0';
+    expect(await samples('in_flight')).toEqual([
+      'llm_gateway_in_flight{protocol="rest",operation="chat"} 0',
+      idle,
+    ]);
     telemetry.requestStarted(RECORD);
     telemetry.requestStarted(RECORD);
     telemetry.requestEnded({ ...RECORD, status: 'error', errorCode: 'rate_limited' }, undefined);
-    expect(await samples('in_flight')).toEqual(['llm_gateway_in_flight{protocol="rest",operation="chat"} 1']);
+    expect(await samples('in_flight')).toEqual([
+      'llm_gateway_in_flight{protocol="rest",operation="chat"} 1',
+      idle,
+    ]);
     expect(await samples('requests_total')).toEqual([
       'llm_gateway_requests_total{protocol="rest",operation="chat",status="error",code="rate_limited"} 1',
     ]);
@@ -300,6 +315,31 @@ describe('metrics', () => {
     ]);
     expect(await samples('usage_records_lost_total')).toEqual(['llm_gateway_usage_records_lost_total 4']);
     expect(await samples('info')).toEqual(['llm_gateway_info{version="1.2.3",replica="blue-1"} 1']);
+  });
+
+  test('readiness and usage on its way are shown as they are at the scrape', async () => {
+    const { samples, backends, backlog } = start();
+    expect(await samples('ready')).toEqual(['llm_gateway_ready 1']);
+    expect(await samples('usage_records_waiting')).toEqual([
+      'llm_gateway_usage_records_waiting{place="memory"} 3',
+      'llm_gateway_usage_records_waiting{place="redis"} 40',
+    ]);
+    backends.shift();
+    backlog.pop();
+    expect(await samples('ready')).toEqual(['llm_gateway_ready 0']);
+    expect(await samples('usage_records_waiting')).toEqual([
+      'llm_gateway_usage_records_waiting{place="memory"} 3',
+    ]);
+  });
+
+  test('memory has the limits that end the process when they are reached', async () => {
+    const { samples } = start();
+    const limits = (await samples('memory_limit_bytes')).map((sample) => Number(sample.split(' ')[1]));
+    expect(limits).toHaveLength(2);
+    for (const limit of limits) {
+      expect(limit).toBeGreaterThan(process.memoryUsage().heapUsed);
+      expect(limit).toBeLessThanOrEqual(2 * totalmem());
+    }
   });
 
   test('measurements that are none change nothing', async () => {
