@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { printSchema } from 'graphql';
+import { renderCorsTest } from '../src/rest/cors-test/page.ts';
 import { createOpenApiDocument } from '../src/rest/openapi.ts';
 import { createSchema } from '../src/schema/index.ts';
 import { describeVariables } from '../src/variables.ts';
@@ -29,6 +30,7 @@ const FILES: readonly GeneratedFile[] = [
     produce: () => `${JSON.stringify(createOpenApiDocument(readVersion()), null, 2)}\n`,
   },
   { path: 'schema.graphql', produce: () => `${printSchema(createSchema())}\n` },
+  { path: 'test-browser-cors.html', produce: () => renderCorsTest().html },
   { path: 'README.md', produce: (readme) => replaceSection(readme, 'variables', listVariables()) },
 ];
 

@@ -5,6 +5,7 @@ import { requirePrincipal } from './auth.ts';
 import { readBody } from './body.ts';
 import { createContext, type Handler, type RestOptions } from './context.ts';
 import { cors } from './cors.ts';
+import { renderCorsTest } from './cors-test/page.ts';
 import { DOCS_POLICY, renderDocs } from './docs-page.ts';
 import { handleError } from './errors.ts';
 import { standardHeaders } from './headers.ts';
@@ -79,7 +80,13 @@ function createRoutes(options: RestOptions): Readonly<Record<string, Methods>> {
     '/docs': {
       get: (_req, res) => res.set('Content-Security-Policy', DOCS_POLICY).type('html').send(page),
     },
+    ...(!config.production && { '/cors-test': { get: getCorsTest() } }),
   };
+}
+
+function getCorsTest(): Handler {
+  const { html, policy } = renderCorsTest();
+  return (_req, res) => res.set('Content-Security-Policy', policy).type('html').send(html);
 }
 
 function refuseMethod(methods: Methods): Handler {

@@ -9,6 +9,8 @@ export const PUBLIC_PATHS: readonly string[] = [
   '/metrics',
   '/openapi.json',
   '/docs',
+  // In production nothing is there.
+  '/cors-test',
 ];
 
 /**

@@ -1,7 +1,7 @@
 import { isUtf8 } from 'node:buffer';
 import express from 'express';
 import { GatewayError } from '../domain/error.ts';
-import { findExcess } from '../http/nesting.ts';
+import { findExcess } from '../http/json-bounds.ts';
 import type { Handler, RestConfig } from './context.ts';
 
 /** Reads a JSON body: the checks in order of their cost, each before anything that the next could not bear. */
@@ -43,7 +43,7 @@ function verifyBytes(bytes: Buffer): void {
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
   if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
   const excess = findExcess(bytes);
-  if (excess !== undefined) throw new GatewayError('invalid_request', `The request body ${excess}.`);
+  if (excess !== undefined) throw new GatewayError('invalid_request', `The request body ${excess.sentence}.`);
 }
 
 function isJson(req: { readonly headers: { readonly 'content-type'?: string | undefined } }): boolean {

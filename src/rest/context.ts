@@ -31,6 +31,8 @@ export interface RestConfig {
   readonly maxBodyBytes: number;
   /** `*`, or the exact origins that browsers may call from. */
   readonly corsOrigins: '*' | readonly string[];
+  /** Leaves out what is only meant for trying out: `/cors-test`. */
+  readonly production: boolean;
   /** Lists parameters that were not understood in `x-ignored-parameters`. */
   readonly debug: boolean;
   readonly version: string;

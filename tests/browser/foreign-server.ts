@@ -15,21 +15,23 @@ export interface ForeignServer {
   close(): Promise<void>;
 }
 
-const GRAPHQL_WS = dirname(createRequire(import.meta.url).resolve('graphql-ws'));
-const TYPES = { html: 'text/html; charset=utf-8', js: 'text/javascript; charset=utf-8' };
+/** What its pages import, file by file as the packages bring it: `/openai/index.mjs`. */
+const LIBRARIES = /^\/(graphql-ws|openai)\/((?:[\w-]+\/)*[\w.-]+\.m?js)$/;
+const { resolve } = createRequire(import.meta.url);
+const HTML = 'text/html; charset=utf-8';
+const SCRIPT = 'text/javascript; charset=utf-8';
 
 export async function startForeignServer(): Promise<ForeignServer> {
   const requested: string[] = [];
   const server = createServer((req, res) => {
     const path = req.url ?? '';
     requested.push(path);
-    const send = (type: keyof typeof TYPES, body: string | Buffer) =>
-      res.writeHead(200, { 'content-type': TYPES[type] }).end(body);
-    const library = /^\/graphql-ws\/([\w-]+\.js)$/.exec(path)?.[1];
-    if (library) send('js', readFileSync(join(GRAPHQL_WS, library)));
-    else if (path === '/page.js') send('js', readFileSync(join(import.meta.dirname, 'foreign-page.js')));
-    else
-      send('html', '<!doctype html><title>A page of another origin</title><link rel="icon" href="data:,">');
+    const send = (type: string, body: string | Buffer) =>
+      res.writeHead(200, { 'content-type': type }).end(body);
+    const [, library, file] = LIBRARIES.exec(path) ?? [];
+    if (library && file) send(SCRIPT, readFileSync(join(dirname(resolve(library)), file)));
+    else if (path === '/page.js') send(SCRIPT, readFileSync(join(import.meta.dirname, 'foreign-page.js')));
+    else send(HTML, '<!doctype html><title>A page of another origin</title><link rel="icon" href="data:,">');
   });
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -44,6 +44,8 @@ export interface OpenStream {
   readonly response: Response;
   /** Resolves when so many events have come. */
   untilEvents(count: number): Promise<void>;
+  /** How many have come so far. */
+  events(): number;
   /** Resolves when it is over. */
   ended(): Promise<EndOfStream>;
   /** Leaves, as a client does whose user has closed the window. */
@@ -100,6 +102,7 @@ export async function openStream(
         });
       }
     },
+    events: () => parseEvents(received).data.length,
     async ended() {
       await reading;
       return { ...readFrames(parseEvents(received).data), broken };

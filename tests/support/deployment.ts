@@ -1,5 +1,4 @@
 /** A whole gateway with everything behind it: its process, a simulated Ollama and a database of its own on PostgreSQL. */
-import { readFileSync } from 'node:fs';
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../simulator/server.ts';
 import { systemClock } from '../../src/clock.ts';
 import type { KeyDraft } from '../../src/core/key-rules.ts';
@@ -10,6 +9,7 @@ import { openPostgres } from '../../src/storage/postgres.ts';
 import { createLocalSignals } from '../../src/storage/signals.ts';
 import type { UsageRow } from '../../src/storage/usage-row.ts';
 import { type GatewayProcess, startGateway, TEST_KEY } from './gateway.ts';
+import { residentBytes } from './holdings.ts';
 import { createDatabase } from './postgres.ts';
 import { openRawSocket, type RawSocket } from './raw-socket.ts';
 
@@ -124,9 +124,4 @@ async function countRows(
     "select count(*) from usage_records where request_id not like 'marker-%'",
   );
   return Number(row?.count);
-}
-
-function residentBytes(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]) * 1024;
 }

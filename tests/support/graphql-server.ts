@@ -39,7 +39,8 @@ const SDL = /* GraphQL */ `
   type Users { edges: [Edge!]! }
   type Edge { node: User! }
   type User { id: Int, name: String, friend: User }
-  input Nested { text: String, inner: Nested }
+  input Nested { text: String, inner: Nested, mood: Mood }
+  enum Mood { GLAD SAD }
   type Mutation {
     count: Int!
     take(input: Nested!): String

@@ -28,6 +28,7 @@ export const systemClock: Clock = {
 export const REST_CONFIG: RestOptions['config'] = {
   maxBodyBytes: 1_000_000,
   corsOrigins: '*',
+  production: false,
   debug: true,
   version: '1.2.3',
   replica: 'replica-1',

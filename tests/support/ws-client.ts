@@ -44,10 +44,12 @@ export async function openWsClient(
     if (waiter) waiter.resolve(message);
     else messages.push(message);
   });
+  let end: Error | undefined;
   const closed = new Promise<{ code: number; reason: string }>((resolve) => {
     socket.once('close', (code, reason) => {
       resolve({ code, reason: reason.toString() });
-      for (const waiter of waiting) waiter.reject(new Error(`the socket was closed with ${code} ${reason}`));
+      end = new Error(`the socket was closed with ${code} ${reason}`);
+      for (const waiter of waiting) waiter.reject(end);
     });
   });
   // A handshake that is refused rejects below; later failures show as the close.
@@ -62,6 +64,7 @@ export async function openWsClient(
     next() {
       const message = messages.shift();
       if (message) return Promise.resolve(message);
+      if (end) return Promise.reject(end);
       return new Promise((resolve, reject) => waiting.push({ resolve, reject }));
     },
     async init(payload) {

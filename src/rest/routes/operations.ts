@@ -3,7 +3,7 @@ import type { Clock } from '../../core/ports.ts';
 import type { Handler, RestConfig, RestOptions } from '../context.ts';
 
 /** `GET /`: where to go from here. */
-export function getIndex({ version }: Pick<RestConfig, 'version'>): Handler {
+export function getIndex({ version, production }: Pick<RestConfig, 'version' | 'production'>): Handler {
   return (_req, res) => {
     res.json({
       name: 'llm-gateway',
@@ -15,6 +15,7 @@ export function getIndex({ version }: Pick<RestConfig, 'version'>): Handler {
       health: '/health',
       ready: '/ready',
       metrics: '/metrics',
+      ...(!production && { browser_test: '/cors-test' }),
     });
   };
 }

@@ -2,6 +2,7 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { clientClosed } from '../../core/stream.ts';
 import { GatewayError } from '../../domain/error.ts';
+import type { DocumentLimits } from './limits.ts';
 import { parseJson } from './params.ts';
 
 /**
@@ -21,12 +22,16 @@ export function requireJsonBody({ headers }: IncomingMessage, maxBytes: number):
   if (Number(headers['content-length'] ?? 0) > maxBytes) throw tooLarge(maxBytes);
 }
 
-/** @throws GatewayError `body_too_large`, `client_closed`; GraphQLError `BAD_REQUEST`. */
-export async function readJson(req: IncomingMessage, maxBytes: number): Promise<unknown> {
+/** @throws GatewayError `body_too_large`, `client_closed`; GraphQLError `BAD_REQUEST`, `DOCUMENT_TOO_COMPLEX`. */
+export async function readJson(
+  req: IncomingMessage,
+  maxBytes: number,
+  limits: DocumentLimits,
+): Promise<unknown> {
   const bytes = await readBytes(req, maxBytes);
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
   if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
-  return parseJson(bytes, 'The request body is not valid JSON.');
+  return parseJson(bytes, limits, 'The request body is not valid JSON.');
 }
 
 function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
@@ -37,14 +42,25 @@ function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
       length += chunk.length;
       if (length <= maxBytes) chunks.push(chunk);
       else {
-        req.removeAllListeners('data').resume();
+        // The rest is read and thrown away, because a client that has not sent all would not hear of the refusal.
+        chunks.length = 0;
         reject(tooLarge(maxBytes));
       }
+      if (chunk.length >= LONG_CHUNK_BYTES) takeTurns(req);
     });
-    req.once('end', () => resolve(Buffer.concat(chunks, length)));
+    req.once('end', () => resolve(Buffer.concat(chunks)));
     req.once('close', () => reject(clientClosed()));
     req.once('error', () => reject(clientClosed()));
   });
+}
+
+/** From here on there is probably more to be read at once, of the 64 KB that Node reads. */
+const LONG_CHUNK_BYTES = 16 * 1024;
+
+/** Reads on in the next turn of the event loop. Node would first read megabytes of each body that is there. */
+function takeTurns(req: IncomingMessage): void {
+  req.pause();
+  setImmediate(() => req.resume());
 }
 
 function tooLarge(maxBytes: number): GatewayError {

@@ -1,6 +1,6 @@
 import type { RawData, WebSocket } from 'ws';
 import type { Clock } from '../../core/ports.ts';
-import { findExcess, MAX_JSON_DEPTH } from '../../http/nesting.ts';
+import { findExcess, type JsonBounds } from '../../http/json-bounds.ts';
 import { createAllowance } from './caps.ts';
 import type { SocketLimits } from './limits.ts';
 
@@ -34,7 +34,12 @@ export interface Connection {
   onMessage(listener: (data: string) => Promise<void>): void;
 }
 
-export function createConnection(socket: WebSocket, limits: SocketLimits, clock: Clock): Connection {
+export function createConnection(
+  socket: WebSocket,
+  limits: SocketLimits,
+  bounds: JsonBounds,
+  clock: Clock,
+): Connection {
   const operations = new Set<AbortController>();
   const mayCome = createAllowance(limits.messagesPerSecond, limits.messageBurst, clock);
   const stall = createStallGuard(limits.stallMs, clock, () => socket.terminate());
@@ -85,10 +90,9 @@ export function createConnection(socket: WebSocket, limits: SocketLimits, clock:
         if (closing) return;
         count();
         if (closing) return;
-        // The message and its payload wrap the request, which over HTTP stands alone.
-        if (data instanceof Buffer && findExcess(data, MAX_JSON_DEPTH + 1) !== undefined) {
-          return close(CLOSE.invalidMessage);
-        }
+        // Which operation it is about, nobody can tell before it is parsed.
+        const excess = data instanceof Buffer ? findExcess(data, bounds) : undefined;
+        if (excess) return close({ ...CLOSE.invalidMessage, reason: `The message ${excess.sentence}` });
         void listener(isBinary ? '' : data.toString());
       });
     },

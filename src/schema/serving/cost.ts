@@ -20,6 +20,7 @@ import {
   valueFromASTUntyped,
 } from 'graphql';
 import type { DocumentLimits } from './limits.ts';
+import { countPairs } from './pairs.ts';
 import { requestError } from './refusal.ts';
 
 /** What a selection asks for, its fragments expanded. */
@@ -69,6 +70,7 @@ export function requireModestCost(
     }
   }
   requireWithin('fields', fields, limits.fields);
+  requireWithin('pairs', countPairs(document), limits.pairs);
   requireWithin('rootFields', count.rootFields(operation.selectionSet), limits.rootFields, operation);
   requireWithin('complexity', count.definition(operation).complexity, limits.complexity, operation);
 }
@@ -82,10 +84,13 @@ function withDefaults({ variableDefinitions = [] }: OperationDefinitionNode, giv
 }
 
 const NAMES: Readonly<Record<keyof DocumentLimits, string>> = {
-  bytes: 'The document is longer than {} bytes.',
+  bytes: 'The document is longer than {} bytes. Long texts belong into variables.',
+  lines: 'The document has more than {} lines.',
   tokens: 'The document has more than {} tokens.',
+  nesting: 'Brackets are nested deeper than {} levels.',
   depth: 'Selections are nested deeper than {} levels.',
   fields: 'The document selects more than {} fields.',
+  pairs: 'The document selects the same fields again and again: more than {} pairs of them.',
   rootFields: 'The operation selects more than {} fields of the root type.',
   aliases: 'The document has more than {} aliases.',
   directives: 'The document has more than {} directives.',

@@ -7,15 +7,18 @@ import {
   NoSchemaIntrospectionCustomRule,
   type OperationDefinitionNode,
   parse,
+  Source,
   specifiedRules,
   validate,
 } from 'graphql';
 import { LRUCache } from 'lru-cache';
 import { requireModestCost, requireWithin } from './cost.ts';
+import { BoundedLexer } from './lexer.ts';
 import type { DocumentLimits } from './limits.ts';
 import type { Params } from './params.ts';
 import { type PersistedDocuments, resolveDocument } from './persisted.ts';
 import { requestError, withoutValues } from './refusal.ts';
+import { requireVariables } from './variables.ts';
 
 /** An operation that may be executed. */
 export interface PreparedOperation {
@@ -32,6 +35,8 @@ export interface DocumentOptions {
   readonly openToView: boolean;
 }
 
+/** How many faults one answer lists. Some messages are as costly to make as the document is long. */
+const MAX_ERRORS = 3;
 /** Length in characters of all documents kept parsed. A parsed one takes some 60 times its text. */
 const MAX_CACHED_LENGTH = 512 * 1024;
 
@@ -56,27 +61,25 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
     // The sizes of pages come with the variables, so this is counted for each request.
     requireModestCost(schema, document, operation, params.variables, limits);
     if (!known) {
-      const errors = validate(schema, document, rules, { maxErrors: 20, hideSuggestions: !openToView });
+      const errors = validate(schema, document, rules, {
+        maxErrors: MAX_ERRORS,
+        hideSuggestions: !openToView,
+      });
       if (errors.length > 0) throw errors.map(asValidationError);
       valid.set(text, document);
     }
+    requireVariables(schema, operation, params.variables, openToView);
     return { document, operation, variables: params.variables };
   };
 }
 
-function parseDocument(text: string, { tokens }: DocumentLimits): DocumentNode {
+function parseDocument(text: string, limits: DocumentLimits): DocumentNode {
+  const source = new Source(text);
   try {
-    return parse(text, { maxTokens: tokens });
+    return parse(source, { lexer: new BoundedLexer(source, limits) });
   } catch (error) {
-    if (!(error instanceof GraphQLError)) {
-      // The parser recurses; it is the stack that has an end here.
-      throw requestError('DOCUMENT_TOO_COMPLEX', 'The document is nested too deeply.', {
-        extensions: { limit: 'depth' },
-      });
-    }
-    if (/more tha[nt] \d+ tokens/.test(error.message))
-      requireWithin('tokens', Number.POSITIVE_INFINITY, tokens);
-    throw requestError('GRAPHQL_PARSE_FAILED', error.message, placeOf(error));
+    const isFault = error instanceof GraphQLError && error.extensions['code'] === undefined;
+    throw isFault ? requestError('GRAPHQL_PARSE_FAILED', error.message, placeOf(error)) : error;
   }
 }
 

@@ -5,7 +5,7 @@ import type { Gateway } from '../../core/gateway.ts';
 import type { Clock, Telemetry } from '../../core/ports.ts';
 import type { CorsOrigins } from '../../http/cors.ts';
 import type { SchemaGateway } from '../context.ts';
-import { DEFAULT_LIMITS, type ServingLimits } from './limits.ts';
+import { DEFAULT_LIMITS, jsonBounds, type ServingLimits } from './limits.ts';
 import { createOperations } from './operation.ts';
 import type { PersistedDocuments } from './persisted.ts';
 import { createWebSocketHandler } from './ws.ts';
@@ -66,6 +66,7 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
     corsOrigins,
     trustedProxies: config.trustedProxies,
     maxMessageBytes: maxBodyBytes,
+    messageBounds: jsonBounds(limits.document, 1),
     limits: limits.socket,
     telemetry,
     clock,
@@ -79,7 +80,7 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
     corsOrigins,
     maxBodyBytes,
     ...(exampleKey !== undefined && { exampleKey }),
-    stallMs: limits.stallMs,
+    limits,
     telemetry,
     clock,
   });

@@ -1,11 +1,19 @@
+import { type JsonBounds, MAX_JSON_DEPTH } from '../../http/json-bounds.ts';
+
 /** What one document may ask for. Counted with its fragments expanded, before it is validated. */
 export interface DocumentLimits {
   readonly bytes: number;
+  /** Every error counts the lines up to its place, and comments take lines, but are no tokens. */
+  readonly lines: number;
   readonly tokens: number;
+  /** Brackets of any kind within each other, those of values included. The parser recurses. */
+  readonly nesting: number;
   /** Selections within selections. The introspection query that tools send needs 15. */
   readonly depth: number;
-  /** Fields in all. Validation compares fields in pairs, so this also bounds the time it takes. */
+  /** Fields in all. */
   readonly fields: number;
+  /** Pairs of selections that make up the same field of the result. Validation compares each pair. */
+  readonly pairs: number;
   readonly rootFields: number;
   readonly aliases: number;
   readonly directives: number;
@@ -41,10 +49,13 @@ export interface ServingLimits {
 
 export const DEFAULT_LIMITS: ServingLimits = {
   document: {
-    bytes: 64 * 1024,
-    tokens: 2000,
+    bytes: 16 * 1024,
+    lines: 1000,
+    tokens: 1000,
+    nesting: 100,
     depth: 16,
     fields: 500,
+    pairs: 1000,
     rootFields: 20,
     aliases: 50,
     directives: 50,
@@ -64,3 +75,20 @@ export const DEFAULT_LIMITS: ServingLimits = {
   },
   stallMs: 30_000,
 };
+
+/** Different names in the JSON of one request: the schema has a hundred, the rest is for those of JSON Schemas. */
+export const MAX_JSON_NAMES = { count: 2000, bytes: 200 };
+/** What a byte takes at most in JSON, as `\u0061`. */
+const LONGEST_ESCAPE = 6;
+
+/**
+ * What the JSON of a request may hold, known before it is parsed. Its only texts of its own are names and the document.
+ * @param envelope levels that are wrapped around it.
+ */
+export function jsonBounds({ bytes }: Pick<DocumentLimits, 'bytes'>, envelope = 0): JsonBounds {
+  return {
+    depth: MAX_JSON_DEPTH + envelope,
+    names: MAX_JSON_NAMES,
+    text: { level: 1 + envelope, bytes: LONGEST_ESCAPE * bytes },
+  };
+}

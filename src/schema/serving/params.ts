@@ -1,4 +1,6 @@
-import { findExcess } from '../../http/nesting.ts';
+import { findExcess } from '../../http/json-bounds.ts';
+import { requireWithin } from './cost.ts';
+import { type DocumentLimits, jsonBounds } from './limits.ts';
 import { refusal } from './refusal.ts';
 
 /** The parameters of a GraphQL request, whichever way they came. */
@@ -35,22 +37,27 @@ export function parseParams(raw: unknown): Params {
 }
 
 /** The parameters in a URL, where objects are JSON. @throws GraphQLError `BAD_REQUEST`. */
-export function parseSearch(search: URLSearchParams): Fields {
+export function parseSearch(search: URLSearchParams, limits: DocumentLimits): Fields {
   const raw: Record<string, unknown> = {};
   for (const name of ['query', 'documentId', 'operationName']) {
     if (search.has(name)) raw[name] = search.get(name);
   }
   for (const name of ['variables', 'extensions']) {
     const text = search.get(name);
-    if (text) raw[name] = parseJson(Buffer.from(text), `The parameter \`${name}\` is not valid JSON.`);
+    const message = `The parameter \`${name}\` is not valid JSON.`;
+    if (text) raw[name] = parseJson(Buffer.from(text), limits, message);
   }
   return raw;
 }
 
-/** @throws GraphQLError `BAD_REQUEST`. The parser's own message would quote the text. */
-export function parseJson(bytes: Buffer, message: string): unknown {
-  const excess = findExcess(bytes);
-  if (excess !== undefined) throw refusal('BAD_REQUEST', `The request ${excess}.`);
+/**
+ * @param message for what is not JSON; the parser's own would quote the text.
+ * @throws GraphQLError `BAD_REQUEST`, `DOCUMENT_TOO_COMPLEX`.
+ */
+export function parseJson(bytes: Buffer, limits: DocumentLimits, message: string): unknown {
+  const excess = findExcess(bytes, jsonBounds(limits));
+  if (excess?.bound === 'text') requireWithin('bytes', Number.POSITIVE_INFINITY, limits.bytes);
+  if (excess) throw refusal('BAD_REQUEST', `The request ${excess.sentence}.`);
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {

@@ -8,7 +8,7 @@ import { makeServer, type ServerOptions } from 'graphql-ws';
 import type { Gateway } from '../../core/gateway.ts';
 import type { Telemetry } from '../../core/ports.ts';
 import { clientClosed } from '../../core/stream.ts';
-import { GatewayError, toGatewayError } from '../../domain/error.ts';
+import { toGatewayError } from '../../domain/error.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { createRequestId } from '../../http/request-id.ts';
 import { createCap } from './caps.ts';
@@ -22,7 +22,7 @@ export interface ProtocolOptions {
   readonly operations: Operations;
   readonly limits: SocketLimits;
   readonly telemetry: Pick<Telemetry, 'log'>;
-  /** While draining nothing new begins. */
+  /** While draining nothing new begins: see `hold`. */
   readonly isDraining: () => boolean;
 }
 
@@ -31,6 +31,8 @@ export interface Extra {
   readonly connection: Connection;
   /** From the upgrade's `Authorization`, for clients that can send headers. */
   readonly authorization: string | undefined;
+  /** Operations that came during a drain, on a socket that others keep open. */
+  readonly held: Set<ResultStream>;
   principal?: Principal;
 }
 
@@ -52,7 +54,8 @@ export function createProtocol(options: ProtocolOptions) {
     onSubscribe({ extra }, _id, payload) {
       const requestId = createRequestId();
       try {
-        if (extra.connection.operations.size >= limits.operations) throw tooManyOperations(limits);
+        const { connection, held } = extra;
+        if (connection.operations.size + held.size >= limits.operations) throw tooManyOperations(limits);
         const { args, results } = begin(extra, payload, requestId, options);
         begun.set(args, results);
         return args;
@@ -100,16 +103,16 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
 
 /** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
 function begin(
-  { connection, principal }: Extra,
+  { connection, held, principal }: Extra,
   payload: object,
   requestId: string,
   { operations, isDraining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
   if (!principal) throw new Error('an operation came before its caller was known');
-  if (isDraining()) throw new GatewayError('shutting_down', 'The gateway is restarting. Connect again.');
   const leaving = new AbortController();
   const caller = { principal, requestId, signal: leaving.signal };
   const operation = operations.prepare(operations.parse(payload), caller);
+  if (isDraining()) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
   const results = runOnDemand(operation, leaving, () => {
     connection.operations.delete(leaving);
@@ -163,6 +166,30 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
       await results.return(undefined);
     },
   };
+  return results;
+}
+
+/**
+ * The results of an operation that comes during a drain: none, as it is never begun. An error would be its end, while the
+ * socket, which others keep open, leads its client nowhere else. Without an answer, the close with 1001 that follows the
+ * last of those says that it can be sent again elsewhere, which is what clients then do.
+ */
+function hold(held: Set<ResultStream>): ResultStream {
+  const results: ResultStream = {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    next: () => new Promise(() => undefined),
+    async return() {
+      held.delete(results);
+      return DONE;
+    },
+    throw: () => results.return(undefined),
+    async [Symbol.asyncDispose]() {
+      await results.return(undefined);
+    },
+  };
+  held.add(results);
   return results;
 }
 

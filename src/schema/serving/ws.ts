@@ -4,6 +4,7 @@ import { handleProtocols } from 'graphql-ws';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../../core/ports.ts';
 import type { CorsOrigins } from '../../http/cors.ts';
+import type { JsonBounds } from '../../http/json-bounds.ts';
 import { addressOf, createCap } from './caps.ts';
 import { CLOSE, type Connection, createConnection } from './connection.ts';
 import { closeIfIdle, createProtocol, type Extra, type ProtocolOptions } from './protocol.ts';
@@ -15,12 +16,13 @@ export interface WebSocketOptions extends Omit<ProtocolOptions, 'isDraining'> {
   readonly trustedProxies: number;
   /** As for a request over HTTP: whatever fits into one fits into the other. */
   readonly maxMessageBytes: number;
+  readonly messageBounds: JsonBounds;
   readonly clock: Clock;
 }
 
 /** GraphQL over WebSocket, by the subprotocol `graphql-transport-ws`. */
 export function createWebSocketHandler(options: WebSocketOptions) {
-  const { limits, clock, telemetry } = options;
+  const { limits, messageBounds, clock, telemetry } = options;
   const connections = new Set<Connection>();
   const perAddress = createCap(limits.perAddress);
   let draining = false;
@@ -39,10 +41,10 @@ export function createWebSocketHandler(options: WebSocketOptions) {
   const server = new WebSocketServer(settings);
 
   const accept = (socket: WebSocket, request: IncomingMessage) => {
-    const connection = createConnection(socket, limits, clock);
+    const connection = createConnection(socket, limits, messageBounds, clock);
     connections.add(connection);
     const authorization = request.headersDistinct['authorization']?.join(', ');
-    const extra: Extra = { connection, authorization };
+    const extra: Extra = { connection, authorization, held: new Set() };
     const stopCounting = limitBytes(request.socket, limits.bytesBeforeInit, () => {
       if (extra.principal) return stopCounting();
       connection.close(CLOSE.tooMuchBeforeInit);
@@ -81,7 +83,10 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       socket.once('close', () => perAddress.give(address));
       server.handleUpgrade(request, socket, head, accept);
     },
-    /** From now on nothing new begins; each socket is closed with 1001 when its last operation has ended. */
+    /**
+     * From now on nothing new begins; each socket is closed with 1001 when its last operation has ended. What has no
+     * answer by then was never begun.
+     */
     drain(): void {
       draining = true;
       for (const connection of connections) closeIfIdle(connection);

@@ -10,6 +10,7 @@ import { answerCors, type CorsOrigins } from '../../http/cors.ts';
 import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
 import { requestIdOf } from '../../http/request-id.ts';
 import { readJson, requireJsonBody } from './body.ts';
+import type { ServingLimits } from './limits.ts';
 import { type Accepted, EVENT_STREAM, negotiate, wantsPage } from './negotiate.ts';
 import type { Operation, Operations } from './operation.ts';
 import { createPage } from './page.ts';
@@ -26,7 +27,7 @@ export interface HttpOptions {
   readonly exampleKey?: string;
   readonly corsOrigins: CorsOrigins;
   readonly maxBodyBytes: number;
-  readonly stallMs: number;
+  readonly limits: Pick<ServingLimits, 'document' | 'stallMs'>;
   readonly telemetry: Pick<Telemetry, 'log'>;
   readonly clock: Clock;
 }
@@ -112,7 +113,7 @@ async function decide(
   requestId: string,
   leaving: AbortController,
   accepted: Accepted,
-  { gateway, operations, path, maxBodyBytes }: HttpOptions,
+  { gateway, operations, path, maxBodyBytes, limits }: HttpOptions,
 ): Promise<{ readonly operation: Operation; readonly principal: Principal }> {
   const [pathname = '', search = ''] = (req.url ?? '').split(/\?(.*)/s);
   if (pathname !== path) throw new GatewayError('not_found', 'There is nothing at this path.');
@@ -129,7 +130,9 @@ async function decide(
   // is also what protects from forged requests, GET included.
   const principal = await gateway.authenticate(req.headersDistinct['authorization']?.join(', '));
   const raw =
-    req.method === 'POST' ? await readJson(req, maxBodyBytes) : parseSearch(new URLSearchParams(search));
+    req.method === 'POST'
+      ? await readJson(req, maxBodyBytes, limits.document)
+      : parseSearch(new URLSearchParams(search), limits.document);
   const params = operations.parse(raw);
   const operation = operations.prepare(params, { principal, requestId, signal: leaving.signal });
   requireMethod(req, res, operation);
@@ -155,7 +158,7 @@ function follow(
   res: ServerResponse,
   principal: Principal,
   leaving: AbortController,
-  { gateway, clock, stallMs }: HttpOptions,
+  { gateway, clock, limits }: HttpOptions,
 ): void {
   // Tells nginx to pass each event on as it comes.
   res.setHeader('x-accel-buffering', 'no');
@@ -165,7 +168,7 @@ function follow(
   const look = () => {
     if (res.writableNeedDrain && !drained) return void res.destroy();
     drained = !res.writableNeedDrain;
-    cancelTimer = clock.after(stallMs, look);
+    cancelTimer = clock.after(limits.stallMs, look);
   };
   look();
   res.on('drain', () => {

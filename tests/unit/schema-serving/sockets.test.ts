@@ -213,7 +213,7 @@ describe('keys that end', () => {
 });
 
 describe('a server that drains', () => {
-  test('closes idle sockets with 1001, lets operations end, begins none, and then closes theirs', async () => {
+  test('closes idle sockets with 1001, lets operations end, and then closes theirs', async () => {
     const server = await start();
     const idle = await connect(server);
     const busy = await connect(server);
@@ -221,17 +221,47 @@ describe('a server that drains', () => {
     await until(() => server.running() === 1);
     const drained = server.server.drain(10_000);
     expect(await idle.closed).toEqual({ code: 1001, reason: 'Going away' });
-    busy.subscribe('b', '{ hello }');
-    const refused = await busy.next();
-    expect([refused.id, refused.type, refused.payload?.[0]?.extensions.code]).toEqual([
-      'b',
-      'error',
-      'SHUTTING_DOWN',
-    ]);
     server.say('last words');
     expect((await busy.next()).payload).toEqual({ data: { said: 'last words' } });
     busy.send({ id: 'a', type: 'complete' });
     expect(await busy.closed).toEqual({ code: 1001, reason: 'Going away' });
+    await drained;
+  });
+
+  test('never begins what comes now, so that a client can send it elsewhere after the close', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    const executed = server.executed();
+    const drained = server.server.drain(10_000);
+    client.subscribe('b', '{ hello }');
+    client.subscribe('c', 'mutation { count }');
+    client.subscribe('d', '{ there is no such field }');
+    const refused = await client.next();
+    expect([refused.id, refused.type]).toEqual(['d', 'error']);
+    client.send({ id: 'a', type: 'complete' });
+    expect((await client.closed).code).toBe(1001);
+    await drained;
+    expect(client.heard()).toEqual([]);
+    expect(server.executed()).toBe(executed);
+  });
+
+  test('keeps no more operations waiting for the close than may run at once', async () => {
+    const server = await start({ limits: { socket: { operations: 3 } } });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    const drained = server.server.drain(10_000);
+    for (const id of ['b', 'c', 'd']) client.subscribe(id, '{ hello }');
+    const refused = await client.next();
+    expect([refused.id, refused.payload?.[0]?.extensions.code]).toEqual(['d', 'TOO_MANY_OPERATIONS']);
+    client.send({ id: 'b', type: 'complete' });
+    client.subscribe('e', '{ hello }');
+    client.subscribe('f', '{ hello }');
+    expect((await client.next()).id).toBe('f');
+    client.send({ id: 'a', type: 'complete' });
+    expect((await client.closed).code).toBe(1001);
     await drained;
   });
 

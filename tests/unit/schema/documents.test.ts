@@ -2,9 +2,10 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { parse, validate } from 'graphql';
+import { MAX_JSON_DEPTH, MAX_JSON_VALUES } from '../../../src/http/json-bounds.ts';
 import { createSchema } from '../../../src/schema/index.ts';
 import { CLOSE } from '../../../src/schema/serving/connection.ts';
-import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
+import { DEFAULT_LIMITS, MAX_JSON_NAMES } from '../../../src/schema/serving/limits.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const schema = createSchema();
@@ -88,6 +89,10 @@ describe('docs/graphql.md', () => {
   test('has the limits that are in force', () => {
     const { document, socket } = DEFAULT_LIMITS;
     for (const [name, limit] of Object.entries(document)) expect(guide).toContain(`| ${name} | ${limit} |`);
+    expect(guide).toContain(`| levels | ${MAX_JSON_DEPTH} |`);
+    expect(guide).toContain(`| values | ${MAX_JSON_VALUES} |`);
+    expect(guide).toContain(`| different names | ${MAX_JSON_NAMES.count} |`);
+    expect(guide).toContain(`| bytes of a name | ${MAX_JSON_NAMES.bytes} |`);
     expect(guide).toContain(`| operations | ${socket.operations} |`);
     expect(guide).toContain(`| messages per second | ${socket.messagesPerSecond} |`);
     expect(guide).toContain(`| sockets per key | ${socket.perKey} |`);
