@@ -23,8 +23,9 @@ export function connect({ url, key }: Gateway): Client {
     // Browsers cannot set headers on a WebSocket, so the key travels in the first message.
     connectionParams: { authorization: `Bearer ${key}` },
     // A cut answer cannot be taken up again, and asking once more by itself would cost the same again and repeat the
-    // text. So it fails, and the next question opens a new socket.
-    retryAttempts: 0,
+    // text. So it fails, and the next question opens a new socket. Only a gateway that is being restarted has not begun
+    // what it has not answered when it closes the socket, so that goes to the next one.
+    shouldRetry: (problem) => (problem as Partial<CloseEvent>).code === 1001,
   });
 }
 

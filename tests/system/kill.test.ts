@@ -1,0 +1,133 @@
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { LEASE_TTL_MS } from '../../src/core/ports.ts';
+import { chat, type OpenStream, openStream, statusOf } from '../support/caller.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Stack, startStack } from '../support/stack.ts';
+import {
+  type Asker,
+  startLoad,
+  streamedByGraphQL,
+  streamedByRest,
+  streamedByWebSocket,
+  wholeByRest,
+} from '../support/traffic.ts';
+
+let stack: Stack;
+let ends: (() => unknown)[] = [];
+
+beforeAll(async () => {
+  stack = await startStack();
+}, 60_000);
+afterEach(async () => {
+  for (const end of ends) await end();
+  ends = [];
+});
+afterAll(() => stack.close());
+
+/** Runs for longer than it takes to kill a replica. */
+const LONG = { tokens: 150, paceMs: 40 };
+const ENDLESS = { tokens: 100_000, paceMs: 40 };
+/** More than the test below has under way at once. */
+const SLOTS = 18;
+
+test('a replica that is killed takes only its own requests along, each visibly; its slots come free, its usage is kept', async () => {
+  const { key, secret } = await stack.createKey({ limits: { concurrentRequests: SLOTS } });
+  const target = { url: stack.url, secret };
+
+  // Three of a kind at a time, of which nginx gives one to each replica.
+  const answers: { readonly requestId: string; readonly text: Promise<string> }[] = [];
+  for (const create of [streamedByWebSocket, streamedByGraphQL, streamedByRest, wholeByRest]) {
+    for (let index = 0; index < 3; index++) {
+      const asker: Asker = create(target);
+      ends.push(() => asker.close());
+      const requestId = `${create.name}-${index}`;
+      const text = asker.ask(LONG, requestId);
+      text.catch(() => undefined);
+      answers.push({ requestId, text });
+    }
+    await stack.simulators[0]?.until(({ inFlight }) => inFlight === answers.length);
+  }
+  const load = startLoad(target, {
+    stream: { create: streamedByRest, clients: 3, script: { tokens: 10, paceMs: 20 } },
+    whole: { create: wholeByRest, clients: 2, script: { tokens: 5, paceMs: 5 } },
+  });
+  ends.push(() => load.stop());
+  await load.untilCompleted(10);
+
+  const victim = stack.replicas[0];
+  await victim?.kill();
+  const killedAt = Date.now();
+  await load.untilCompleted(30);
+  const { completed, failed } = await load.stop();
+
+  const outcomes = await Promise.allSettled(answers.map(({ text }) => text));
+  const whole = answers.filter((_answer, index) => outcomes[index]?.status === 'fulfilled');
+  const countByKind = Map.groupBy(whole, ({ requestId }) => requestId.split('-')[0]);
+  expect([...countByKind.values()].map((ofKind) => ofKind.length)).toEqual([2, 2, 2, 2]);
+  const texts = outcomes.flatMap((outcome) => (outcome.status === 'fulfilled' ? [outcome.value] : []));
+  expect(new Set(texts).size).toBe(1);
+  // Of the others, only what the killed one was just at.
+  const servedBy = (id: string) =>
+    stack.nginx.accessLog().find((line) => line['request_id'] === id)?.['upstream'];
+  const address = new URL(victim?.url ?? '').host;
+  expect(failed.map(({ requestId }) => servedBy(requestId))).toEqual(failed.map(() => address));
+  expect(failed.filter(({ askedAt }) => askedAt > killedAt)).toEqual([]);
+
+  const cut = answers.length - whole.length;
+  const leaked = await untilHeld(key.keyId, cut + failed.length);
+  expect(leaked).toBeGreaterThanOrEqual(cut);
+  await endLeases(key.keyId, leaked);
+  expect(await openAll(secret)).toBe(SLOTS);
+
+  await ageUnwritten();
+  const successor = await stack.restart(0);
+  const ids = [...completed, ...whole.map(({ requestId }) => requestId)];
+  const bySocket = ids.filter((id) => id.startsWith(streamedByWebSocket.name));
+  const rows = await stack.operator.untilRows(key.keyId, ids.length);
+  const written = new Set(rows.map((row) => row.request_id));
+  // Over WebSocket a request's id is the gateway's.
+  expect(ids.filter((id) => !written.has(id))).toEqual(bySocket);
+
+  // nginx finds it by itself.
+  const served = successor.untilLog(({ msg }) => msg === 'request');
+  for (let count = 0; count < 3; count++) expect(await statusOf(chat(stack, secret))).toBe(200);
+  await served;
+});
+
+/** Resolves with how many requests count as running, when these are no more than so many. */
+async function untilHeld(keyId: string, most: number): Promise<number> {
+  return await eventually('the slots of what has ended', async () => {
+    const held = Number(await stack.redis.command('HLEN', `llmgw:{${keyId}}:held`));
+    return held <= most && held;
+  });
+}
+
+/** Opens as many streams as the key has slots. @returns how many of them were let in. */
+async function openAll(secret: string): Promise<number> {
+  const streams: readonly OpenStream[] = await Promise.all(
+    Array.from({ length: SLOTS }, () => openStream(stack, secret, { script: ENDLESS })),
+  );
+  for (const stream of streams) stream.leave();
+  await stack.simulators[0]?.until(({ inFlight }) => inFlight === 0);
+  return streams.filter(({ response }) => response.status === 200).length;
+}
+
+/** What half a minute without a renewal does to the requests that ran on the killed replica, which are the oldest. */
+async function endLeases(keyId: string, count: number): Promise<void> {
+  const running = (await stack.redis.command('HKEYS', `llmgw:{${keyId}}:held`)) as readonly string[];
+  expect(running).toHaveLength(count);
+  for (const id of running) {
+    const ends = Number(await stack.redis.command('ZSCORE', `llmgw:{${keyId}}:expiry`, id));
+    expect(ends).toBeLessThan(Date.now() + LEASE_TTL_MS);
+    await stack.redis.command('ZADD', `llmgw:{${keyId}}:expiry`, ends - LEASE_TTL_MS, id);
+  }
+}
+
+/** What half a minute does to usage that the killed process had in hand. */
+async function ageUnwritten(): Promise<void> {
+  const stream = ['llmgw:usage', 'ledger'] as const;
+  const pending = (await stack.redis.command('XPENDING', ...stream, '-', '+', 100)) as readonly [string][];
+  for (const [id] of pending) {
+    await stack.redis.command('XCLAIM', ...stream, 'ledger', 0, id, 'IDLE', 60_000, 'JUSTID');
+  }
+}
