@@ -52,8 +52,10 @@ async function ask(url: string, init: RequestInit = {}): Promise<Answer> {
 }
 
 export interface Traffic {
-  /** @returns all answers there were. */
-  stop(): Promise<readonly Answer[]>;
+  /** Those received so far. */
+  readonly answers: readonly Answer[];
+  /** Resolves when the last answers are there. */
+  stop(): Promise<void>;
 }
 
 /** So many callers, each of whom asks again when it has its answer. */
@@ -64,10 +66,10 @@ export function startTraffic(callers: number, act: () => Promise<Answer>): Traff
     while (!stopped) answers.push(await act());
   });
   return {
+    answers,
     async stop() {
       stopped = true;
       await Promise.all(all);
-      return answers;
     },
   };
 }
