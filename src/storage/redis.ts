@@ -74,7 +74,8 @@ export function openInProcess({ ledger, telemetry, clock }: SharedStateOptions):
 
 /**
  * Opens what is shared through Redis, on four connections: commands, usage entries (reads that block), and two for
- * signals. Resolves after the first contact, also where that fails: see the failure table.
+ * signals; of the first two there is one for each master of a cluster. Resolves after the first contact, also where that
+ * fails: see the failure table.
  */
 export async function openRedis(options: RedisStateOptions): Promise<SharedState> {
   const { url, replicas, ledger, telemetry, clock, prefix = 'llmgw', reclaimAfterMs } = options;

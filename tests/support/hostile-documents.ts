@@ -69,7 +69,7 @@ export const HOSTILE_BODIES: readonly (readonly [string, string, string])[] = [
       ['variables with a thousand unknown names', `{${names(1000, (i) => `a${i}`)}}`, 'BAD_USER_INPUT'],
       [
         'variables with long unknown names',
-        `{${names(1000, (i) => `${'x'.repeat(450)}${i}`)}}`,
+        `{${names(1000, (i) => `${'x'.repeat(190)}${i}`)}}`,
         'BAD_USER_INPUT',
       ],
       [

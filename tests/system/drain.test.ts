@@ -37,7 +37,7 @@ beforeAll(async () => {
   await migrating.stop();
   operator = await openOperator(postgres.url);
   opened.defer(() => operator.close());
-}, 60_000);
+}, 120_000);
 afterEach(async () => {
   for (const end of ends.reverse()) await end();
   ends = [];

@@ -17,7 +17,7 @@ let ends: (() => unknown)[] = [];
 
 beforeAll(async () => {
   stack = await startStack();
-}, 60_000);
+}, 120_000);
 afterEach(async () => {
   for (const end of ends) await end();
   ends = [];
@@ -49,7 +49,7 @@ test('a replica that is killed takes only its own requests along, each visibly; 
   }
   const load = startLoad(target, {
     stream: { create: streamedByRest, clients: 3, script: { tokens: 10, paceMs: 20 } },
-    whole: { create: wholeByRest, clients: 2, script: { tokens: 5, paceMs: 5 } },
+    whole: { create: wholeByRest, clients: 2, script: { tokens: 5, paceMs: 20 } },
   });
   ends.push(() => load.stop());
   await load.untilCompleted(10);

@@ -1,0 +1,70 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { freeUrl, startMeasured } from '../machine.ts';
+import { type Contender, profiling, type Running, type Site } from './contender.ts';
+
+const ROOT = join(import.meta.dirname, '../..');
+
+/** This gateway as it runs in production, with everything on: keys, limits, the ledger, logs and metrics. */
+export const gateway: Contender = {
+  name: 'gateway',
+  about:
+    'this gateway: key, three limits in Redis, ledger in PostgreSQL, log and metrics; parses and encodes',
+  own: true,
+  start: (site) => startGateway(site, ROOT, shared(site)),
+};
+
+/** Another checkout of it, to measure a change against what it changes. */
+export function createBaseline(directory: string): Contender {
+  return {
+    name: 'baseline',
+    about: `the gateway in ${directory}, in every other way like this one`,
+    own: true,
+    start: (site) => startGateway(site, resolve(directory), shared(site)),
+  };
+}
+
+/** This gateway with nothing configured: an embedded database, limits in the process. */
+export function startEmbedded(site: Site): Promise<Running> {
+  return startGateway(site, ROOT, {});
+}
+
+function shared({ stores }: Site): Readonly<Record<string, string>> {
+  return { DATABASE_URL: stores.databaseUrl, REDIS_URL: stores.redisUrl };
+}
+
+async function startGateway(
+  site: Site,
+  root: string,
+  env: Readonly<Record<string, string>>,
+): Promise<Running> {
+  const { stores } = site;
+  const { port, url } = await freeUrl();
+  const dataDirectory = mkdtempSync(join(tmpdir(), 'llm-gateway-bench-'));
+  const server = await startMeasured({
+    command: [process.execPath, ...profiling(site), 'src/main.ts'],
+    cwd: root,
+    url,
+    ready: '/health',
+    env: {
+      NODE_ENV: 'production',
+      PORT: String(port),
+      OLLAMA_URLS: site.upstreamUrl,
+      DATA_DIR: dataDirectory,
+      SHUTDOWN_GRACE_MS: '5000',
+      ...env,
+    },
+  });
+  return {
+    url,
+    pid: server.pid,
+    headers: { authorization: `Bearer ${stores.key}` },
+    settled: () => stores.untilRecorded(),
+    async stop() {
+      await server.stop();
+      rmSync(dataDirectory, { recursive: true, force: true });
+      await stores.reset();
+    },
+  };
+}

@@ -1,0 +1,6 @@
+/** How the fake model server answers a chat. */
+export interface Script {
+  readonly tokens: number;
+  /** Milliseconds between two tokens of a stream. Absent: as fast as they are taken. */
+  readonly periodMs?: number;
+}

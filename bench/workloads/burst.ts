@@ -1,0 +1,26 @@
+import { measureRepeated } from './streaming.ts';
+import { orFailure, type Workload, withContender } from './workload.ts';
+
+const NAME = 'burst';
+const STREAMS = 32;
+const TOKENS = 2000;
+
+/** Streams that come faster than they can be passed on. */
+export const burst: Workload = {
+  name: NAME,
+  about: `${STREAMS} streams at a time of ${TOKENS} tokens each, sent as fast as they are taken: how many tokens pass.`,
+  async *run(bench) {
+    const times = bench.quick ? { warmUpMs: 2000, measureMs: 3000 } : { warmUpMs: 4000, measureMs: 8000 };
+    for (let round = 0; round < bench.rounds; round++) {
+      for (const { name, start } of bench.contenders) {
+        bench.note(`${NAME}, round ${round + 1}: ${name}`);
+        const place = { workload: NAME, variant: `${STREAMS} streams`, subject: name, round };
+        yield* await orFailure(place, () =>
+          withContender(bench, start, { tokens: TOKENS }, async (running) => [
+            { ...place, ...(await measureRepeated(running, { streams: STREAMS, tokens: TOKENS, ...times })) },
+          ]),
+        );
+      }
+    }
+  },
+};

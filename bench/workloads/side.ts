@@ -1,0 +1,56 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { Running } from '../contenders/contender.ts';
+import type { ProbeFigures, ProbeLoad } from '../load/probe.ts';
+import { runWrk } from '../load/wrk.ts';
+import type { Sample } from '../samples.ts';
+import { CHAT_BODY, CHAT_PATH, CHAT_TOKENS } from './chat.ts';
+import { orFailure, type Workload, withContender } from './workload.ts';
+
+const NAME = 'side';
+const CONNECTIONS = 300;
+const PATHS = ['/health', '/v1/models'];
+const WARM_UP_SECONDS = 3;
+
+/** The small requests that must not wait behind the large ones. */
+export const side: Workload = {
+  name: NAME,
+  about: `What ${PATHS.join(' and ')} take while ${CONNECTIONS} connections ask for short chats without a pause.`,
+  async *run(bench) {
+    for (let round = 0; round < bench.rounds; round++) {
+      for (const { name, start } of bench.contenders.filter(({ own }) => own)) {
+        bench.note(`${NAME}, round ${round + 1}: ${name}`);
+        const place = { workload: NAME, subject: name, round };
+        yield* await orFailure({ ...place, variant: 'all' }, () =>
+          withContender(bench, start, { tokens: CHAT_TOKENS }, async (running) => {
+            const figures = await measure(running, bench.quick ? 4 : 10);
+            return figures.map((figure) => ({ ...place, ...figure }));
+          }),
+        );
+      }
+    }
+  },
+};
+
+async function measure(
+  { url, headers }: Running,
+  seconds: number,
+): Promise<readonly Pick<Sample, 'variant' | 'metrics' | 'errors'>[]> {
+  const target = { url: url + CHAT_PATH, headers, body: CHAT_BODY, connections: CONNECTIONS };
+  const chats = runWrk({ ...target, seconds: WARM_UP_SECONDS + seconds + 2 });
+  await new Promise((resolve) => setTimeout(resolve, WARM_UP_SECONDS * 1000));
+  const figures = await probe({ url, headers, paths: PATHS, seconds });
+  const { errors } = await chats;
+  return figures.map(({ path, p50Ms, p99Ms, errors: own }) => ({
+    variant: path,
+    metrics: p99Ms === null ? {} : { p50Ms, p99Ms },
+    errors: { ...errors, ...own, ...(p99Ms === null && { 'too few answers': 1 }) },
+  }));
+}
+
+async function probe(load: ProbeLoad): Promise<ProbeFigures> {
+  const program = join(import.meta.dirname, '../load/probe.ts');
+  const { stdout } = await promisify(execFile)(process.execPath, [program, JSON.stringify(load)]);
+  return JSON.parse(stdout);
+}
