@@ -99,7 +99,7 @@ async function untilQuiet(
   say: (line: string) => void,
   { fleet, drainMs }: Deployment,
 ): Promise<void> {
-  const giveUpAt = Date.now() + drainMs;
+  const giveUpAt = Date.now() + Math.max(drainMs, QUIET_MS);
   let quietSince: number | undefined;
   let said = 0;
   while (Date.now() < giveUpAt) {

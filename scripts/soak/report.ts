@@ -40,7 +40,7 @@ function describeStack(
   return [
     ['tokens', `${count(tokens)}, ${count(Math.round(tokens / seconds))} a second`],
     ['ledger', `${count(rows)} rows, ${count(lostRows)} lost`],
-    ['usage on its way', `${count(most.unwritten)} at most, ${atEnd.unwritten} at the end`],
+    ['usage records in Redis', `${count(most.entries)} at most, ${atEnd.entries} at the end`],
     ['leases', `${count(most.leases)} at most, ${atEnd.leases} at the end`],
     ['requests under way', `${count(most.inFlight)} at most, ${atEnd.inFlight} at the end`],
     [

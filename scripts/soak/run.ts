@@ -122,8 +122,8 @@ async function settle(stack: Stack, secrets: readonly string[]): Promise<Holding
   for (;;) {
     const holdings = await readHoldings(stack).catch((error: Error) => error);
     if (!(holdings instanceof Error)) {
-      const { leases, inFlight, unwritten } = holdings;
-      if (leases + inFlight + unwritten === 0 || Date.now() > giveUpAt) return holdings;
+      const { leases, inFlight, waiting, entries } = holdings;
+      if (leases + inFlight + waiting + entries === 0 || Date.now() > giveUpAt) return holdings;
     } else if (Date.now() > giveUpAt) throw holdings;
     await sleep(1000);
     for (const secret of secrets) {
@@ -176,7 +176,8 @@ function conclude(result: Omit<SoakResult, 'faults'>): SoakResult {
     if (atEnd.lost > 0) faults.push(`The replicas gave up ${atEnd.lost} usage records.`);
     if (atEnd.leases > 0) faults.push(`${atEnd.leases} leases are left.`);
     if (atEnd.inFlight > 0) faults.push(`${atEnd.inFlight} requests are still counted as under way.`);
-    if (atEnd.unwritten > 0) faults.push(`${atEnd.unwritten} usage records have not reached the ledger.`);
+    const unwritten = atEnd.waiting + atEnd.entries;
+    if (unwritten > 0) faults.push(`${unwritten} usage records have not reached the ledger.`);
     for (const series of samples.memory.filter(keepsGrowing)) {
       faults.push(`The memory of replica ${series.replica} keeps growing.`);
     }

@@ -15,7 +15,7 @@ export interface Samples {
   /** The most of each that was seen. */
   readonly most: Pick<
     Holdings,
-    'postgresConnections' | 'redisConnections' | 'leases' | 'unwritten' | 'inFlight'
+    'postgresConnections' | 'redisConnections' | 'leases' | 'entries' | 'inFlight'
   >;
   stop(): Promise<void>;
 }
@@ -28,7 +28,7 @@ const GROWTH = 1.2;
 /** Looks at a stack again and again. What cannot be seen while a store is away is left out. */
 export function startSampling(stack: Stack): Samples {
   const memory: MemorySeries[] = [];
-  const most = { postgresConnections: 0, redisConnections: 0, leases: 0, unwritten: 0, inFlight: 0 };
+  const most = { postgresConnections: 0, redisConnections: 0, leases: 0, entries: 0, inFlight: 0 };
   const look = async () => {
     const pids = stack.replicas.map(({ pid }) => pid);
     const holdings = await readHoldings(stack);

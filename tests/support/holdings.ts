@@ -9,8 +9,10 @@ export interface Holdings {
   readonly redisConnections: number;
   /** Requests that Redis counts as running. */
   readonly leases: number;
-  /** Usage records that are not in the ledger yet, as the gateways know. */
-  readonly unwritten: number;
+  /** Usage records in the memory of gateways, on their way. */
+  readonly waiting: number;
+  /** Usage records in Redis. One whose fate is unclear after an outage stays for up to a minute. */
+  readonly entries: number;
   /** Usage records that the gateways gave up. */
   readonly lost: number;
   /** Requests under way, as the gateways have it. */
@@ -41,7 +43,8 @@ export async function readHoldings(stack: Stack): Promise<Holdings> {
     // One is that of the question.
     redisConnections: String(clients).trim().split('\n').length - 1,
     leases,
-    unwritten: Number(entries) + waiting,
+    waiting,
+    entries: Number(entries),
     lost: sum(/^llm_gateway_usage_records_lost_total (\S+)$/gm),
     inFlight: sum(/^llm_gateway_in_flight\{[^}]*\} (\S+)$/gm),
     residentBytes: stack.replicas.map(({ pid }) => residentBytes(pid)),
@@ -49,14 +52,14 @@ export async function readHoldings(stack: Stack): Promise<Holdings> {
   };
 }
 
-/** Resolves when nothing runs any more and all usage is in the ledger. */
-export async function untilIdle(stack: Stack, giveUpMs?: number): Promise<Holdings> {
+/** Resolves when nothing runs any more and no gateway has anything left to do. */
+export async function untilIdle(stack: Stack): Promise<Holdings> {
   let last: Holdings | Error | undefined;
   const look = async () => {
     last = await readHoldings(stack).catch((error: Error) => error);
-    return !(last instanceof Error) && last.inFlight + last.unwritten + last.leases === 0 && last;
+    return !(last instanceof Error) && last.inFlight + last.waiting + last.leases === 0 && last;
   };
-  return await eventually('a stack that has nothing left to do', look, giveUpMs).catch((error: Error) => {
+  return await eventually('a stack that has nothing left to do', look).catch((error: Error) => {
     throw new Error(`${error.message}: ${last instanceof Error ? last.message : JSON.stringify(last)}`);
   });
 }

@@ -44,17 +44,28 @@ export function hasOwnId(requestId: string): boolean {
   return !requestId.startsWith('socket-');
 }
 
-/** The ledger has each of these requests once, and of the key besides only so many others. */
+/** An entry that a replica had read from Redis when it went away is read again after a minute at the latest. */
+const ROWS_WITHIN_MS = 75_000;
+
+/** The ledger has each of these requests once, and of the key besides only so many others; at some time at least. */
 export async function expectRows(
   stack: Stack,
   keyId: string,
   completed: readonly string[],
   others = 0,
 ): Promise<void> {
-  const rows = await stack.operator.rows(keyId);
+  const count = completed.length + others;
+  const rows = await eventually(
+    `${count} rows`,
+    async () => {
+      const found = await stack.operator.rows(keyId);
+      return found.length >= count && found;
+    },
+    ROWS_WITHIN_MS,
+  );
   const ids = rows.map((row) => row.request_id ?? '');
   expect(ids.filter((id) => completed.includes(id)).sort()).toEqual([...completed].filter(hasOwnId).sort());
-  expect(rows).toHaveLength(completed.length + others);
+  expect(rows).toHaveLength(count);
 }
 
 export type Mode = 'exact' | 'degraded';

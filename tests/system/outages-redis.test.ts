@@ -22,7 +22,7 @@ beforeAll(async () => {
   stack = await startStack();
 }, 60_000);
 afterEach(async () => void (await load?.stop()));
-afterAll(() => stack.close());
+afterAll(() => stack.close(), 60_000);
 
 interface Outage {
   readonly name: string;
@@ -72,7 +72,7 @@ describe.each(OUTAGES)('under load, while Redis $name', (outage) => {
     await expectUnbroken(streams);
     await untilIdle(stack);
     await expectRows(stack, key.keyId, completed);
-  }, 60_000);
+  }, 120_000);
 });
 
 describe('under load, a Redis that', () => {
@@ -93,7 +93,7 @@ describe('under load, a Redis that', () => {
       await untilIdle(stack);
       await expectRows(stack, key.keyId, completed);
     },
-    60_000,
+    120_000,
   );
 
   test('has lost everything fails no request, and keeps the usage of all that begins from then on', async () => {
@@ -115,5 +115,5 @@ describe('under load, a Redis that', () => {
         .filter(hasOwnId)
         .filter((id) => !written.has(id)),
     ).toEqual([]);
-  }, 60_000);
+  }, 120_000);
 });

@@ -13,7 +13,7 @@ beforeAll(async () => {
   stack = await startStack({ simulators: [{ parallel: 100 }, { parallel: 100 }] });
 }, 60_000);
 afterEach(async () => void (await load?.stop()));
-afterAll(() => stack.close());
+afterAll(() => stack.close(), 60_000);
 
 /** Resolves when every replica has seen it. */
 async function untilSeen(index: number, up: boolean): Promise<void> {
@@ -50,7 +50,7 @@ describe('under load', () => {
     expect(first?.stats().served).toBeGreaterThan(served);
     await untilIdle(stack);
     await expectRows(stack, key.keyId, completed, failed.length);
-  }, 60_000);
+  }, 120_000);
 
   test('all Ollama servers away: 503 that says when to try again, at once, until one is back', async () => {
     const { key, secret } = await stack.createKey({ limits: AMPLE });
@@ -82,5 +82,5 @@ describe('under load', () => {
     const written = new Set(rows.map((row) => row.request_id));
     expect(completed.filter(hasOwnId).filter((id) => !written.has(id))).toEqual([]);
     expect(rows.filter((row) => row.request_id === 'refused')).toHaveLength(15);
-  }, 60_000);
+  }, 120_000);
 });

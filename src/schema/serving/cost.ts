@@ -20,7 +20,6 @@ import {
   valueFromASTUntyped,
 } from 'graphql';
 import type { DocumentLimits } from './limits.ts';
-import { countPairs } from './pairs.ts';
 import { requestError } from './refusal.ts';
 
 /** What a selection asks for, its fragments expanded. */
@@ -70,7 +69,6 @@ export function requireModestCost(
     }
   }
   requireWithin('fields', fields, limits.fields);
-  requireWithin('pairs', countPairs(document), limits.pairs);
   requireWithin('rootFields', count.rootFields(operation.selectionSet), limits.rootFields, operation);
   requireWithin('complexity', count.definition(operation).complexity, limits.complexity, operation);
 }

@@ -15,10 +15,11 @@ import { LRUCache } from 'lru-cache';
 import { requireModestCost, requireWithin } from './cost.ts';
 import { BoundedLexer } from './lexer.ts';
 import type { DocumentLimits } from './limits.ts';
+import { countPairs } from './pairs.ts';
 import type { Params } from './params.ts';
 import { type PersistedDocuments, resolveDocument } from './persisted.ts';
 import { requestError, withoutValues } from './refusal.ts';
-import { requireVariables } from './variables.ts';
+import { createVariablesCheck } from './variables.ts';
 
 /** An operation that may be executed. */
 export interface PreparedOperation {
@@ -50,6 +51,7 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
     maxSize: MAX_CACHED_LENGTH,
     sizeCalculation: (_, text) => text.length,
   });
+  const requireVariables = createVariablesCheck(schema, openToView);
   const rules = openToView ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
 
   return function prepare(params: Params): PreparedOperation {
@@ -61,6 +63,7 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
     // The sizes of pages come with the variables, so this is counted for each request.
     requireModestCost(schema, document, operation, params.variables, limits);
     if (!known) {
+      requireWithin('pairs', countPairs(document), limits.pairs);
       const errors = validate(schema, document, rules, {
         maxErrors: MAX_ERRORS,
         hideSuggestions: !openToView,
@@ -68,7 +71,7 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
       if (errors.length > 0) throw errors.map(asValidationError);
       valid.set(text, document);
     }
-    requireVariables(schema, operation, params.variables, openToView);
+    requireVariables(operation, params.variables);
     return { document, operation, variables: params.variables };
   };
 }

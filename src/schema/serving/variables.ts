@@ -23,84 +23,122 @@ interface Fault {
   readonly message: string;
 }
 
+/** Finds the first fault of a value, as the specification coerces it (section 3). */
+type Check = (value: unknown) => Fault | undefined;
+
 /**
- * Refuses variables that are not what the operation declares, by the first fault that is found. Execution would refuse
- * the same, but prints for each of up to fifty faults all of the value around it, and looks for similar names, however
- * long the name: seconds for half a megabyte.
+ * Refuses variables that are not what the operation declares. Execution would refuse the same, but prints for each of up to
+ * fifty faults all of the value around it, and looks for similar names, however long the name: seconds for half a
+ * megabyte.
  *
  * @param openToView whether messages may tell which names there are.
- * @throws GraphQLError `BAD_USER_INPUT`, which names the place and not the value.
+ * @returns a function that throws GraphQLError `BAD_USER_INPUT`, which names the place and not the value.
  */
-export function requireVariables(
-  schema: GraphQLSchema,
-  { variableDefinitions = [] }: OperationDefinitionNode,
-  variables: Params['variables'],
-  openToView: boolean,
-): void {
-  for (const definition of variableDefinitions) {
-    const { value: name } = definition.variable.name;
-    const type = typeFromAST(schema, definition.type);
-    const value = Object.hasOwn(variables, name) ? variables[name] : undefined;
-    if (!isInputType(type) || (value === undefined && definition.defaultValue)) continue;
-    const fault = findFault(value, type, openToView);
-    if (!fault) continue;
-    const message = `Variable "$${name}" has invalid value${fault.place && ` at ${fault.place}`}: ${fault.message}`;
-    throw requestError('BAD_USER_INPUT', message, { nodes: definition });
-  }
+export function createVariablesCheck(schema: GraphQLSchema, openToView: boolean) {
+  const checkOf = createChecks(openToView);
+
+  return function requireVariables(
+    { variableDefinitions = [] }: OperationDefinitionNode,
+    variables: Params['variables'],
+  ): void {
+    for (const definition of variableDefinitions) {
+      const { value: name } = definition.variable.name;
+      const type = typeFromAST(schema, definition.type);
+      const value = Object.hasOwn(variables, name) ? variables[name] : undefined;
+      if (!isInputType(type) || (value === undefined && definition.defaultValue)) continue;
+      const fault = checkOf(type)(value);
+      if (!fault) continue;
+      const place = fault.place && ` at ${fault.place}`;
+      throw requestError(
+        'BAD_USER_INPUT',
+        `Variable "$${name}" has invalid value${place}: ${fault.message}`,
+        {
+          nodes: definition,
+        },
+      );
+    }
+  };
 }
 
-/** As the specification coerces values, section 3; without the coerced value, which execution makes. */
-function findFault(value: unknown, type: GraphQLInputType, openToView: boolean): Fault | undefined {
-  if (isNonNullType(type)) {
+/** Makes the checks of types. Those of objects are kept, as whatever is large consists of them. */
+function createChecks(openToView: boolean): (type: GraphQLInputType) => Check {
+  const objects = new Map<GraphQLInputObjectType, Check>();
+
+  const checkOf = (type: GraphQLInputType): Check => {
+    if (isNonNullType(type)) return nonNull(type, checkOf(type.ofType));
+    if (isListType(type)) return nullable(listOf(checkOf(type.ofType)));
+    if (isEnumType(type)) return nullable(oneOfEnum(type, openToView));
+    if (!isInputObjectType(type)) return nullable(scalar(type));
+    const check = objects.get(type) ?? nullable(object(type, checkOf, openToView));
+    objects.set(type, check);
+    return check;
+  };
+  return checkOf;
+}
+
+function nonNull(type: GraphQLInputType, check: Check): Check {
+  return (value) => {
     if (value === undefined) return fault(`Expected a value of non-null type "${type}" to be provided.`);
     if (value === null) return fault(`Expected value of non-null type "${type}" not to be null.`);
-    return findFault(value, type.ofType, openToView);
-  }
-  if (value === undefined || value === null) return undefined;
-  if (isListType(type)) {
-    if (!Array.isArray(value)) return findFault(value, type.ofType, openToView);
-    for (const [index, item] of value.entries()) {
-      const found = findFault(item, type.ofType, openToView);
+    return check(value);
+  };
+}
+
+function nullable(check: Check): Check {
+  return (value) => (value === undefined || value === null ? undefined : check(value));
+}
+
+/** A value that is no list stands for a list of itself. */
+function listOf(check: Check): Check {
+  return (value) => {
+    if (!Array.isArray(value)) return check(value);
+    for (let index = 0; index < value.length; index++) {
+      const found = check(value[index]);
       if (found) return within(`[${index}]`, found);
     }
     return undefined;
-  }
-  if (isInputObjectType(type)) return findFaultOfObject(value, type, openToView);
-  return isEnumType(type) ? findFaultOfEnum(value, type, openToView) : findFaultOfScalar(value, type);
+  };
 }
 
-function findFaultOfObject(
-  value: unknown,
+function object(
   type: GraphQLInputObjectType,
+  checkOf: (type: GraphQLInputType) => Check,
   openToView: boolean,
-): Fault | undefined {
-  if (!isObject(value)) return fault(`Expected value of type "${type}" to be an object.`);
-  const fields = type.getFields();
-  const names = Object.keys(value);
-  const unknown = names.find((name) => !Object.hasOwn(fields, name));
-  if (unknown !== undefined) {
-    const known = openToView ? ` It has ${Object.keys(fields).join(', ')}.` : '';
-    return fault(`Expected value of type "${type}" not to include unknown field "${unknown}".${known}`);
-  }
-  for (const field of Object.values(fields)) {
-    const item = value[field.name];
-    if (item === undefined && isRequiredInputField(field)) {
-      return fault(`Expected value of type "${type}" to include required field "${field.name}".`);
+): Check {
+  const fields = Object.values(type.getFields());
+  const required = fields.filter(isRequiredInputField).map(({ name }) => name);
+  const hint = openToView ? ` It has ${fields.map(({ name }) => name).join(', ')}.` : '';
+  // Made with the first value, because a type may be a part of itself.
+  let checks: ReadonlyMap<string, Check> | undefined;
+
+  return (value) => {
+    if (!isObject(value)) return fault(`Expected value of type "${type}" to be an object.`);
+    checks ??= new Map(fields.map((field) => [field.name, checkOf(field.type)]));
+    const names = Object.keys(value);
+    for (const name of names) {
+      const check = checks.get(name);
+      if (!check) {
+        return fault(`Expected value of type "${type}" not to include unknown field "${name}".${hint}`);
+      }
+      const found = check(value[name]);
+      if (found) return within(`.${name}`, found);
     }
-    const found = item === undefined ? undefined : findFault(item, field.type, openToView);
-    if (found) return within(`.${field.name}`, found);
-  }
-  if (type.isOneOf && (names.length !== 1 || value[names[0] ?? ''] === null)) {
-    return fault(`Exactly one field of "${type}" must be given, and not be null.`);
-  }
-  return undefined;
+    const missing = required.find((name) => value[name] === undefined);
+    if (missing) return fault(`Expected value of type "${type}" to include required field "${missing}".`);
+    if (type.isOneOf && (names.length !== 1 || value[names[0] ?? ''] === null)) {
+      return fault(`Exactly one field of "${type}" must be given, and not be null.`);
+    }
+    return undefined;
+  };
 }
 
-function findFaultOfEnum(value: unknown, type: GraphQLEnumType, openToView: boolean): Fault | undefined {
-  if (typeof value === 'string' && type.getValue(value)) return undefined;
+function oneOfEnum(type: GraphQLEnumType, openToView: boolean): Check {
   const names = type.getValues().map(({ name }) => name);
-  const known = openToView ? ` There are ${names.join(', ')}.` : '';
-  return fault(`Expected value of enum "${type}".${known}`);
+  const hint = openToView ? ` There are ${names.join(', ')}.` : '';
+  return (value) => {
+    if (typeof value === 'string' && names.includes(value)) return undefined;
+    return fault(`Expected value of enum "${type}".${hint}`);
+  };
 }
 
 /** What the language's own scalars accept, of all that JSON can hold. They themselves print what they do not. */
@@ -112,16 +150,17 @@ const ACCEPTS: ReadonlyMap<string, (value: unknown) => boolean> = new Map([
   ['ID', (value) => typeof value === 'string' || Number.isInteger(value)],
 ]);
 
-function findFaultOfScalar(value: unknown, type: GraphQLScalarType): Fault | undefined {
-  const accepts = ACCEPTS.get(type.name);
-  if (accepts?.(value)) return undefined;
+function scalar(type: GraphQLScalarType): Check {
   const refused = fault(`Expected value of type "${type}".`);
-  if (accepts) return refused;
-  try {
-    return type.coerceInputValue(value) === undefined ? refused : undefined;
-  } catch (error) {
-    return error instanceof GraphQLError ? fault(error.message) : refused;
-  }
+  const accepts = ACCEPTS.get(type.name);
+  if (accepts) return (value) => (accepts(value) ? undefined : refused);
+  return (value) => {
+    try {
+      return type.coerceInputValue(value) === undefined ? refused : undefined;
+    } catch (error) {
+      return error instanceof GraphQLError ? fault(error.message) : refused;
+    }
+  };
 }
 
 function fault(message: string): Fault {

@@ -13,7 +13,7 @@ import {
   type OperationDefinitionNode,
   parse,
 } from 'graphql';
-import { requireVariables } from '../../../src/schema/serving/variables.ts';
+import { createVariablesCheck } from '../../../src/schema/serving/variables.ts';
 
 const schema = buildSchema(/* GraphQL */ `
   enum Role { USER TOOL }
@@ -37,7 +37,7 @@ function refusalOf(
   openToView = false,
 ): string | undefined {
   try {
-    requireVariables(schema, operationOf(`query(${declared}) { ask }`), variables, openToView);
+    createVariablesCheck(schema, openToView)(operationOf(`query(${declared}) { ask }`), variables);
   } catch (error) {
     return error instanceof Error ? error.message : String(error);
   }
@@ -83,13 +83,14 @@ function expectSameJudgement(declared: string): void {
   const name = definition?.variable.name.value ?? '';
   const type = schema.getType(declared.replace(/^.*: *\[?(\w+).*$/, '$1'));
   if (!isInputType(type)) throw new Error(`no type of ${declared}`);
+  const requireVariables = createVariablesCheck(schema, true);
   let accepted = 0;
   const values = declared.includes('[') ? fc.array(valuesOf(type), { maxLength: 3 }) : valuesOf(type);
   fc.assert(
     fc.property(values, (value) => {
       const { errors } = getVariableValues(schema, operation.variableDefinitions ?? [], { [name]: value });
       if (!errors) accepted++;
-      const judge = () => requireVariables(schema, operation, { [name]: value }, true);
+      const judge = () => requireVariables(operation, { [name]: value });
       if (errors) expect(judge).toThrow(`Variable "$${name}" has invalid value`);
       else expect(judge).not.toThrow();
     }),
