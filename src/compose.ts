@@ -11,7 +11,7 @@ import { createGateway, type Gateway, type Report } from './core/gateway.ts';
 import { createKeys, type Keys } from './core/keys.ts';
 import type { ChatProvider, DependencyState, Telemetry } from './core/ports.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
-import { createId } from './domain/id.ts';
+import { createId, pooled } from './domain/id.ts';
 import type { Model } from './domain/model.ts';
 import { servedModels } from './domain/routing.ts';
 import { createOllamaFleet } from './providers/ollama/fleet.ts';
@@ -30,6 +30,7 @@ import { findUpstream } from './upstream.ts';
 
 const { version } = packageJson;
 const GRAPHQL_PATH = '/graphql';
+const random = pooled(randomBytes);
 
 /** The gateway, put together and ready to listen. */
 export interface App {
@@ -84,7 +85,7 @@ export async function compose(config: Config): Promise<App> {
     limiter,
     provider,
     clock,
-    createId: () => createId('', randomBytes),
+    createId: () => createId('', random),
     handler: createHandler({ provider, limiter, usage, telemetry, clock, watch, deadlines: config.timeouts }),
     report,
     shutdown: shutdown.signal,

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { createId } from '../domain/id.ts';
+import { createId, pooled } from '../domain/id.ts';
+
+const random = pooled(randomBytes);
 
 /** Printable ASCII without spaces: what can stand in a header and in a log line without harm. */
 const SANE_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -12,5 +14,5 @@ export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): stri
 }
 
 export function createRequestId(): string {
-  return createId('req_', randomBytes);
+  return createId('req_', random);
 }

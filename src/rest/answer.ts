@@ -28,7 +28,12 @@ export interface StreamEncoder<E> {
 
 export function sendJson(res: RestResponse, body: unknown, clock: Clock): void {
   setProcessingTime(res, clock);
-  res.status(200).json(body);
+  // What `res.json` does besides is not needed here, and costs more than all of this.
+  const bytes = Buffer.from(JSON.stringify(body));
+  res.statusCode = 200;
+  res.setHeader('Content-Type', 'application/json; charset=utf-8');
+  res.setHeader('Content-Length', bytes.length);
+  res.end(bytes);
 }
 
 /** Runs something that needs the core's decision, and shows the limits as of it, whatever the outcome. */

@@ -18,25 +18,23 @@ export const EXPOSED_HEADERS = [
 
 /** Headers that every answer has, whatever its end. */
 export const standardHeaders: Handler = (_req, res, next) => {
-  res.set({
-    'x-request-id': res.locals.requestId,
-    'openai-version': '2020-10-01',
-    'X-Content-Type-Options': 'nosniff',
-    'X-Frame-Options': 'DENY',
-    'Referrer-Policy': 'no-referrer',
-    'Cache-Control': 'no-store',
-  });
+  res.setHeader('x-request-id', res.locals.requestId);
+  res.setHeader('openai-version', '2020-10-01');
+  res.setHeader('X-Content-Type-Options', 'nosniff');
+  res.setHeader('X-Frame-Options', 'DENY');
+  res.setHeader('Referrer-Policy', 'no-referrer');
+  res.setHeader('Cache-Control', 'no-store');
   next();
 };
 
 /** Set last, right before the status goes out. */
 export function setProcessingTime(res: RestResponse, clock: Clock): void {
-  res.set('openai-processing-ms', String(Math.max(0, Math.round(clock.now() - res.locals.startedAt))));
+  res.setHeader('openai-processing-ms', String(Math.max(0, Math.round(clock.now() - res.locals.startedAt))));
 }
 
 /** The limits as of the decision on this request; nothing for a key without limits. */
 export function setLimitHeaders(res: RestResponse, limits: LimitsState | undefined): void {
-  res.set(limitHeaders(limits));
+  for (const [name, value] of Object.entries(limitHeaders(limits))) res.setHeader(name, value);
 }
 
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */

@@ -52,7 +52,7 @@ export function connect(
 ): Connection {
   const options = { ...OPTIONS, ...overrides };
   const nodes = clusterNodes(url);
-  if (!nodes) return open(new Redis(url, options), onError);
+  if (!nodes) return open(new GatheringRedis(url, options), onError);
   const cluster = open(createCluster(nodes, options), () => undefined);
   // What its own errors say is that nodes had some.
   return cluster.on('node error', onError);
@@ -74,6 +74,21 @@ export function connectForMessages(url: string): Redis {
     },
   });
   return open(redis, () => undefined);
+}
+
+/**
+ * A server that is sent all commands of one turn of the event loop in one write: each write is a call of the system,
+ * which costs as much as the rest of a command.
+ */
+class GatheringRedis extends Redis {
+  override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
+    const { stream } = this;
+    if (stream?.writable && stream.writableCorked === 0) {
+      stream.cork();
+      setImmediate(() => stream.uncork());
+    }
+    return super.sendCommand(...args);
+  }
 }
 
 function open<C extends Connection>(redis: C, onError: (error: Error) => void): C {

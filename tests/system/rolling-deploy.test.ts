@@ -1,5 +1,5 @@
 import { type ChildProcess, execFile } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -132,7 +132,7 @@ test('run again it begins with that one, and restarts all under load without a f
   );
   await load.untilCompleted(20);
   const deployment = deploy('--drain', '2');
-  await eventually('a replica on its way out', () => load !== undefined && down().length > 0);
+  await eventually('the lock', () => existsSync(`${stack.nginx.upstreamsFile}.lock`));
   expect(await deploy('--drain', '0')).toMatchObject({
     code: 1,
     lines: [expect.stringMatching(/^Process \d+ is at it already/)],

@@ -5,13 +5,13 @@ import {
   GraphQLError,
   type GraphQLSchema,
   type OperationTypeNode,
-  subscribe,
 } from 'graphql';
 import type { Clock, Telemetry } from '../../core/ports.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { LimitsState } from '../../domain/limit.ts';
 import type { Principal } from '../../domain/principal.ts';
 import type { GraphQLContext, SchemaGateway } from '../context.ts';
+import { subscribe } from '../subscribe.ts';
 import { createDocuments } from './documents.ts';
 import type { ServingLimits } from './limits.ts';
 import { type Params, parseParams } from './params.ts';

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ERRORS, type ErrorCode, GatewayError, toGatewayError } from '../../../src/domain/error.ts';
 import { assertGrammar, type ChatEvent } from '../../../src/domain/event.ts';
-import { createId } from '../../../src/domain/id.ts';
+import { createId, pooled } from '../../../src/domain/id.ts';
 import { canonicalModelName, isModelAllowed } from '../../../src/domain/model.ts';
 import { foldChat } from '../../../src/domain/result.ts';
 import { findModel, rankBackends, servedModels } from '../../../src/domain/routing.ts';
@@ -165,4 +165,17 @@ describe('errors', () => {
 test('ids carry their prefix and 144 random bits', () => {
   const bytes = (count: number) => Uint8Array.from({ length: count }, (_, index) => index * 11);
   expect(createId('req_', bytes)).toMatch(/^req_[0-9A-Za-z_-]{24}$/);
+});
+
+test('random bytes are drawn many at a time, and none is given twice', () => {
+  const sizes: number[] = [];
+  let last = 0;
+  const draw = pooled((count) => {
+    sizes.push(count);
+    return Uint8Array.from({ length: count }, () => ++last);
+  }, 10);
+  const given = [draw(4), draw(4), draw(4), draw(12)].flatMap((bytes) => [...bytes]);
+  expect(new Set(given).size).toBe(4 + 4 + 4 + 12);
+  // What is left of a pool is let go of where it does not suffice.
+  expect(sizes).toEqual([10, 10, 12]);
 });
