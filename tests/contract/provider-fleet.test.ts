@@ -1,4 +1,4 @@
-import { createServer, type Server } from 'node:http';
+import { createServer, request, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../simulator/server.ts';
@@ -53,6 +53,28 @@ async function serve(answers: Readonly<Record<string, unknown>>): Promise<{ url:
     return new Promise((resolve) => server.close(resolve));
   });
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
+}
+
+/** Stands before a backend, and may keep whoever only looks waiting for ever. */
+async function stand(backend: string): Promise<{ readonly url: string; answersLooks: boolean }> {
+  const server = createServer((asked, answer) => {
+    if (!front.answersLooks && asked.url !== '/api/chat') return;
+    const { method = 'GET', headers } = asked;
+    const passed = request(backend + asked.url, { method, headers }, (response) => {
+      answer.writeHead(response.statusCode ?? 502, response.headers);
+      response.on('error', () => answer.destroy()).pipe(answer);
+    });
+    passed.on('error', () => answer.destroy());
+    answer.on('close', () => passed.destroy());
+    asked.pipe(passed);
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  closers.push(() => {
+    server.closeAllConnections();
+    return new Promise((resolve) => server.close(resolve));
+  });
+  const front = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, answersLooks: true };
+  return front;
 }
 
 /** An address where nobody listens. */
@@ -130,6 +152,28 @@ describe('health', () => {
     await clock.advance(3000);
     expect(health(fleet)).toEqual([true]);
     await clock.advance(3000);
+    expect(health(fleet)).toEqual([false]);
+  });
+
+  test('a backend whose answers go on is busy and not away, until they stop', async () => {
+    const simulator = await simulate({ script: { tokens: 100_000, paceMs: 5 } });
+    const front = await stand(simulator.url);
+    const clock = createTestClock();
+    const { fleet } = createFleet([front.url], { clock, pollMs: 2000, probeTimeoutMs: 1000 });
+    await fleet.refresh();
+    const leaving = new AbortController();
+    const answer = fleet.chat('ollama-1', chatRequest(), leaving.signal)[Symbol.asyncIterator]();
+    front.answersLooks = false;
+    for (let look = 0; look < 4; look++) {
+      await clock.advance(2000);
+      await answer.next();
+      await answer.next();
+      await clock.advance(1000);
+      expect(health(fleet)).toEqual([true]);
+    }
+    leaving.abort(new Error('left'));
+    await answer.next().catch(() => undefined);
+    await clock.advance(6000);
     expect(health(fleet)).toEqual([false]);
   });
 

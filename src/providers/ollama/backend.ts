@@ -30,7 +30,10 @@ const MAX_CACHED_DETAILS = 1000;
 /** The catalogue changes rarely and costs the backend more than the rest, so it is read on every fifth look. */
 const LOOKS_PER_CATALOGUE = 5;
 
-/** One slow answer of a busy machine is not an outage; two in a row are treated as one. */
+/**
+ * One slow answer of a busy machine is not an outage; two in a row are treated as one, unless its answers to requests
+ * have gone on meanwhile: a machine whose every core computes tokens may leave a look waiting for seconds.
+ */
 const MISSES_UNTIL_DOWN = 2;
 
 type State = Omit<Backend, 'id' | 'inFlight'>;
@@ -42,6 +45,8 @@ export class WatchedBackend {
   #seen: Backend;
   #inFlight = 0;
   #misses = 0;
+  /** Something has come of a request since the last look. */
+  #lively = false;
   #looks = 0;
   #stopped = false;
   #running: { readonly full: boolean; readonly done: Promise<void> } | undefined;
@@ -73,6 +78,11 @@ export class WatchedBackend {
     };
   }
 
+  /** Takes note that an answer goes on. Cheap: it is told of every read. */
+  noteLife(): void {
+    this.#lively = true;
+  }
+
   /** Takes note of how a request failed: where nobody was there, nobody else needs to try before the next look. */
   noteFailure(error: unknown): void {
     const failure = toGatewayError(error);
@@ -102,13 +112,14 @@ export class WatchedBackend {
   }
 
   async #lookOnce(full: boolean): Promise<void> {
+    this.#lively = false;
     try {
       const next = await probe(this.#options, this.#seen, full);
       this.#misses = 0;
       this.#become(next);
     } catch (thrown) {
       const error = toGatewayError(thrown);
-      this.#misses += 1;
+      this.#misses = this.#lively ? 0 : this.#misses + 1;
       if (isConnectFailure(error) || this.#misses >= MISSES_UNTIL_DOWN || !this.#state)
         this.#becomeDown(error);
     }

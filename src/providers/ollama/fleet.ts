@@ -140,6 +140,7 @@ async function* chat(
     exchange = await client.open({ path: '/api/chat', body }, signal);
     while (!decoder.finished) {
       const bytes = await exchange.read();
+      backend.noteLife();
       const events = bytes ? decoder.push(bytes) : decoder.end();
       // Given back before the events are handed over: a reader that has the last one need not come back for more.
       if (decoder.finished) {
