@@ -116,7 +116,7 @@ test('SIGTERM lets what is under way finish by every protocol, and its usage is 
   expect(others).toEqual([first, first, first]);
   expect(await recorded(key.keyId)).toBe(kinds.length);
   expect(await redis.command('HLEN', `llmgw:{${key.keyId}}:held`)).toBe(0);
-});
+}, 60_000);
 
 test('while it drains it takes no sockets and begins no subscriptions, which their clients begin elsewhere', async () => {
   const [leaving, staying] = await Promise.all([start(), start()]);
@@ -155,7 +155,7 @@ test('while it drains it takes no sockets and begins no subscriptions, which the
   expect(await late).toEqual(finished);
   // Of two requests each has served one.
   await Promise.all([leaving, staying].map((one) => one.untilLog(({ msg }) => msg === 'request')));
-});
+}, 60_000);
 
 test('what is not finished after the grace is told so by every protocol, and nothing holds the process up', async () => {
   const gateway = await start(1000);
@@ -200,7 +200,7 @@ test('what is not finished after the grace is told so by every protocol, and not
     { type: 'complete' },
   ]);
   expect(await recorded(key.keyId)).toBe(6);
-});
+}, 60_000);
 
 test('frozen stores hold it up for some seconds at most', async () => {
   const gateway = await start(1000);
@@ -217,4 +217,4 @@ test('frozen stores hold it up for some seconds at most', async () => {
     redis.thaw();
     await postgres.thaw();
   }
-});
+}, 60_000);

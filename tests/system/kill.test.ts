@@ -27,8 +27,8 @@ afterAll(() => stack.close());
 /** Runs for longer than it takes to kill a replica. */
 const LONG = { tokens: 150, paceMs: 40 };
 const ENDLESS = { tokens: 100_000, paceMs: 40 };
-/** More than the test below has under way at once. */
-const SLOTS = 18;
+/** More than is under way at once below, what the killed replica leaves behind and what has just ended included. */
+const SLOTS = 30;
 
 test('a replica that is killed takes only its own requests along, each visibly; its slots come free, its usage is kept', async () => {
   const { key, secret } = await stack.createKey({ limits: { concurrentRequests: SLOTS } });
@@ -70,7 +70,7 @@ test('a replica that is killed takes only its own requests along, each visibly; 
   const servedBy = (id: string) =>
     stack.nginx.accessLog().find((line) => line['request_id'] === id)?.['upstream'];
   const address = new URL(victim?.url ?? '').host;
-  expect(failed.map(({ requestId }) => servedBy(requestId))).toEqual(failed.map(() => address));
+  expect(failed.filter(({ requestId }) => servedBy(requestId) !== address)).toEqual([]);
   expect(failed.filter(({ askedAt }) => askedAt > killedAt)).toEqual([]);
 
   const cut = answers.length - whole.length;
@@ -92,7 +92,7 @@ test('a replica that is killed takes only its own requests along, each visibly; 
   const served = successor.untilLog(({ msg }) => msg === 'request');
   for (let count = 0; count < 3; count++) expect(await statusOf(chat(stack, secret))).toBe(200);
   await served;
-});
+}, 90_000);
 
 /** Resolves with how many requests count as running, when these are no more than so many. */
 async function untilHeld(keyId: string, most: number): Promise<number> {
