@@ -1,8 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import {
+  type Excess,
   findExcess,
   type JsonBounds,
+  JsonScan,
   MAX_JSON_DEPTH,
   MAX_JSON_VALUES,
 } from '../../../src/http/json-bounds.ts';
@@ -86,6 +88,26 @@ describe('the extent of JSON', () => {
       fc.property(fc.json({ maxDepth: 8 }), (json) => {
         expect(findExcess(Buffer.from(json), bounds)).toBeUndefined();
       }),
+    );
+  });
+
+  test('it is the same in however many pieces the bytes come', () => {
+    const bounds = { depth: 3, names: { count: 3, bytes: 5 }, text: { level: 1, bytes: 8 } };
+    const strings = fc.stringMatching(/^[a-b"\\]{0,9}$/);
+    const json = fc.json({ maxDepth: 4, stringUnit: fc.constantFrom('a', 'b', '"', '\\', '\n') });
+    fc.assert(
+      fc.property(fc.oneof(json, strings), fc.array(fc.nat(60)), (text, cuts) => {
+        const bytes = Buffer.from(text);
+        const scan = new JsonScan(bounds);
+        let found: Excess | undefined;
+        let from = 0;
+        for (const cut of [...cuts.sort((a, b) => a - b), bytes.length]) {
+          found ??= scan.add(bytes.subarray(from, cut));
+          from = Math.max(from, cut);
+        }
+        expect(found).toEqual(findExcess(bytes, bounds));
+      }),
+      { numRuns: 3000 },
     );
   });
 
