@@ -77,7 +77,7 @@ export function connectForMessages(url: string): Redis {
 }
 
 /**
- * A server that is sent all commands of one turn of the event loop in one write: each write is a call of the system,
+ * A server that is sent the commands of one turn of the event loop in one write: each write is a call of the system,
  * which costs as much as the rest of a command.
  */
 class GatheringRedis extends Redis {
@@ -85,10 +85,19 @@ class GatheringRedis extends Redis {
     const { stream } = this;
     if (stream?.writable && stream.writableCorked === 0) {
       stream.cork();
-      setImmediate(() => stream.uncork());
+      setImmediate(() => uncork(stream));
     }
     return super.sendCommand(...args);
   }
+}
+
+function uncork(stream: Redis['stream'] | undefined): void {
+  if (stream && stream.writableCorked > 0) stream.uncork();
+}
+
+/** Sends at once what waits for others of its turn: for what must have left before anything else happens. */
+export function sendNow(redis: Connection): void {
+  if (redis instanceof Redis) uncork(redis.stream);
 }
 
 function open<C extends Connection>(redis: C, onError: (error: Error) => void): C {

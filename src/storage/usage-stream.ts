@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
 import type { UsageRecord } from '../domain/record.ts';
-import type { Connection } from './connection.ts';
+import { type Connection, sendNow } from './connection.ts';
 import type { Shard } from './shards.ts';
 import { encodeRecord } from './usage-entry.ts';
 import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
@@ -46,7 +46,10 @@ export function createStreamSink(options: {
     const { ask, watch } = shard();
     if (!watch.isUp()) return false;
     try {
-      return (await ask(() => redis.appendUsage(stream, capacity, encodeRecord(record)))) === 1;
+      const appended = ask(() => redis.appendUsage(stream, capacity, encodeRecord(record)));
+      // Or whoever has the answer could see this process die without a record of it.
+      sendNow(redis);
+      return (await appended) === 1;
     } catch (error) {
       watch.failed(error);
       return false;
