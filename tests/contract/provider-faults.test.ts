@@ -15,6 +15,8 @@ import { chatRequest } from '../unit/ollama/requests.ts';
 
 let simulator: Simulator;
 let fleet: ChatProvider;
+/** Connections that the tests before these, in this process, have left to die of themselves. */
+const others = openSockets();
 
 beforeEach(async () => {
   simulator = await startSimulator();
@@ -25,8 +27,8 @@ afterEach(async () => {
   await fleet.close();
   await simulator.close();
   // Closed connections leave the event loop within a few turns; one that does not is a leak.
-  for (let turn = 0; turn < 1000 && openSockets() > 0; turn++) await nextTurn();
-  expect(openSockets()).toBe(0);
+  for (let turn = 0; turn < 1000 && openSockets() > others; turn++) await nextTurn();
+  expect(openSockets()).toBeLessThanOrEqual(others);
 });
 
 function openSockets(): number {
