@@ -9,7 +9,7 @@ import { parseArgs } from 'node:util';
 import { startGraphQLProcess } from '../tests/support/graphql-process.ts';
 import { COSTLY_DOCUMENT, HOSTILE_BODIES, HOSTILE_DOCUMENTS } from '../tests/support/hostile-documents.ts';
 
-const ROUNDS = 5;
+const ROUNDS = 7;
 const REQUESTS = 40;
 const CALLERS = 8;
 const MAX_CPU_MS = 5;

@@ -73,13 +73,13 @@ export const HOSTILE_BODIES: readonly (readonly [string, string, string])[] = [
         'BAD_USER_INPUT',
       ],
       [
-        'variables with half a megabyte of text in the wrong place',
-        `{"mood":"${'x'.repeat(MEGABYTE / 2)}"}`,
+        'variables with 200 KB of text in the wrong place',
+        `{"mood":"${'x'.repeat(MEGABYTE / 5)}"}`,
         'BAD_USER_INPUT',
       ],
       [
-        'variables with half a megabyte of text beside what is wrong',
-        `{"text":"${'x'.repeat(MEGABYTE / 2)}",${names(50, (i) => `a${i}`)}}`,
+        'variables with 200 KB of text beside what is wrong',
+        `{"text":"${'x'.repeat(MEGABYTE / 5)}",${names(50, (i) => `a${i}`)}}`,
         'BAD_USER_INPUT',
       ],
     ] as const

@@ -2,8 +2,9 @@ import { isUtf8 } from 'node:buffer';
 import type { IncomingMessage } from 'node:http';
 import { clientClosed } from '../../core/stream.ts';
 import { GatewayError } from '../../domain/error.ts';
-import type { DocumentLimits } from './limits.ts';
-import { parseJson } from './params.ts';
+import { JsonScan } from '../../http/json-bounds.ts';
+import { type DocumentLimits, jsonBounds } from './limits.ts';
+import { parseJson, requireNoExcess } from './params.ts';
 
 /**
  * What a request's head says about its body, judged before any of it is read. Only `application/json`: a page of a
@@ -28,25 +29,33 @@ export async function readJson(
   maxBytes: number,
   limits: DocumentLimits,
 ): Promise<unknown> {
-  const bytes = await readBytes(req, maxBytes);
+  const scan = new JsonScan(jsonBounds(limits));
+  const bytes = await readBytes(req, maxBytes, (chunk) => requireNoExcess(scan.add(chunk), limits));
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
   if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
-  return parseJson(bytes, limits, 'The request body is not valid JSON.');
+  return parseJson(bytes, 'The request body is not valid JSON.');
 }
 
-function readBytes(req: IncomingMessage, maxBytes: number): Promise<Buffer> {
+/** @param check of each part as it comes; throws where the rest need not come. */
+function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer) => void): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
+    let refused = false;
     req.on('data', (chunk: Buffer) => {
-      length += chunk.length;
-      if (length <= maxBytes) chunks.push(chunk);
-      else {
-        // The rest is read and thrown away, because a client that has not sent all would not hear of the refusal.
-        chunks.length = 0;
-        reject(tooLarge(maxBytes));
-      }
       if (chunk.length >= LONG_CHUNK_BYTES) takeTurns(req);
+      // The rest is read and thrown away, because a client that could not send all would not hear of the refusal.
+      if (refused) return;
+      try {
+        length += chunk.length;
+        if (length > maxBytes) throw tooLarge(maxBytes);
+        check(chunk);
+        chunks.push(chunk);
+      } catch (error) {
+        refused = true;
+        chunks.length = 0;
+        reject(error);
+      }
     });
     req.once('end', () => resolve(Buffer.concat(chunks)));
     req.once('close', () => reject(clientClosed()));

@@ -42,9 +42,8 @@ const MAX_ERRORS = 3;
 const MAX_CACHED_LENGTH = 512 * 1024;
 
 /**
- * From a request's parameters to an operation, the checks in order of their cost: each before anything that the next
- * could not bear.
- * @throws GraphQLError, or an array of them where validation finds more than one fault.
+ * `prepare` makes an operation of a request's parameters, the checks in order of their cost: each before anything that the
+ * next could not bear. It throws a GraphQLError, or an array of them where validation finds more than one fault.
  */
 export function createDocuments({ schema, limits, persisted, openToView }: DocumentOptions) {
   const valid = new LRUCache<string, DocumentNode>({
@@ -54,7 +53,7 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
   const requireVariables = createVariablesCheck(schema, openToView);
   const rules = openToView ? specifiedRules : [...specifiedRules, NoSchemaIntrospectionCustomRule];
 
-  return function prepare(params: Params): PreparedOperation {
+  const prepare = (params: Params): PreparedOperation => {
     const text = resolveDocument(params, persisted);
     requireWithin('bytes', Buffer.byteLength(text), limits.bytes);
     const known = valid.get(text);
@@ -73,6 +72,12 @@ export function createDocuments({ schema, limits, persisted, openToView }: Docum
     }
     requireVariables(operation, params.variables);
     return { document, operation, variables: params.variables };
+  };
+
+  return {
+    prepare,
+    /** Whether the document of a request has been looked at before: what costs most of `prepare` is done. */
+    isKnown: ({ query }: Params): boolean => !query || valid.has(query),
   };
 }
 

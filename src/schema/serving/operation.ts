@@ -17,6 +17,7 @@ import type { ServingLimits } from './limits.ts';
 import { type Params, parseParams } from './params.ts';
 import type { PersistedDocuments } from './persisted.ts';
 import { encodeFailure, logBug, requestError, withoutValues } from './refusal.ts';
+import { createTurns } from './turns.ts';
 
 /** Who asks for an operation. */
 export interface OperationCaller {
@@ -54,7 +55,8 @@ export type Operations = ReturnType<typeof createOperations>;
 /** What every transport does with a request: the same checks, the same execution, the same failures. */
 export function createOperations(options: OperationsOptions) {
   const { gateway, schema, limits, persisted, production, clock } = options;
-  const prepare = createDocuments({
+  const turn = createTurns();
+  const documents = createDocuments({
     schema,
     limits: limits.document,
     persisted,
@@ -65,9 +67,17 @@ export function createOperations(options: OperationsOptions) {
     /** @throws GraphQLError `BAD_REQUEST`. */
     parse: (raw: unknown): Params => parseParams(raw),
 
+    /**
+     * Resolves when it is a request's turn to be prepared: at once where its document is known, else when no other
+     * is looked at in the same turn of the event loop. A WebSocket gives its messages a turn each by itself.
+     */
+    async turn(params: Params): Promise<void> {
+      if (!documents.isKnown(params)) await turn();
+    },
+
     /** @throws GraphQLError, or an array of them: nothing has been executed. */
     prepare(params: Params, caller: OperationCaller): Operation {
-      const { document, operation, variables } = prepare(params);
+      const { document, operation, variables } = documents.prepare(params);
       const context: GraphQLContext = {
         gateway,
         ...caller,

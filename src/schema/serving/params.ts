@@ -1,4 +1,4 @@
-import { findExcess } from '../../http/json-bounds.ts';
+import { type Excess, findExcess } from '../../http/json-bounds.ts';
 import { requireWithin } from './cost.ts';
 import { type DocumentLimits, jsonBounds } from './limits.ts';
 import { refusal } from './refusal.ts';
@@ -36,7 +36,7 @@ export function parseParams(raw: unknown): Params {
   };
 }
 
-/** The parameters in a URL, where objects are JSON. @throws GraphQLError `BAD_REQUEST`. */
+/** The parameters in a URL, where objects are JSON. @throws GraphQLError `BAD_REQUEST`, `DOCUMENT_TOO_COMPLEX`. */
 export function parseSearch(search: URLSearchParams, limits: DocumentLimits): Fields {
   const raw: Record<string, unknown> = {};
   for (const name of ['query', 'documentId', 'operationName']) {
@@ -44,20 +44,22 @@ export function parseSearch(search: URLSearchParams, limits: DocumentLimits): Fi
   }
   for (const name of ['variables', 'extensions']) {
     const text = search.get(name);
-    const message = `The parameter \`${name}\` is not valid JSON.`;
-    if (text) raw[name] = parseJson(Buffer.from(text), limits, message);
+    if (!text) continue;
+    const bytes = Buffer.from(text);
+    requireNoExcess(findExcess(bytes, jsonBounds(limits)), limits);
+    raw[name] = parseJson(bytes, `The parameter \`${name}\` is not valid JSON.`);
   }
   return raw;
 }
 
-/**
- * @param message for what is not JSON; the parser's own would quote the text.
- * @throws GraphQLError `BAD_REQUEST`, `DOCUMENT_TOO_COMPLEX`.
- */
-export function parseJson(bytes: Buffer, limits: DocumentLimits, message: string): unknown {
-  const excess = findExcess(bytes, jsonBounds(limits));
+/** @throws GraphQLError `BAD_REQUEST`, `DOCUMENT_TOO_COMPLEX` for what holds more than `jsonBounds` allow. */
+export function requireNoExcess(excess: Excess | undefined, limits: DocumentLimits): void {
   if (excess?.bound === 'text') requireWithin('bytes', Number.POSITIVE_INFINITY, limits.bytes);
   if (excess) throw refusal('BAD_REQUEST', `The request ${excess.sentence}.`);
+}
+
+/** @throws GraphQLError `BAD_REQUEST` with this message; the parser's own would quote the text. */
+export function parseJson(bytes: Buffer, message: string): unknown {
   try {
     return JSON.parse(bytes.toString('utf8'));
   } catch {

@@ -134,6 +134,7 @@ async function decide(
       ? await readJson(req, maxBodyBytes, limits.document)
       : parseSearch(new URLSearchParams(search), limits.document);
   const params = operations.parse(raw);
+  await operations.turn(params);
   const operation = operations.prepare(params, { principal, requestId, signal: leaving.signal });
   requireMethod(req, res, operation);
   if (operation.type === 'subscription' && !accepted.stream) {
