@@ -1,8 +1,11 @@
+import type { InferenceRequest } from '../../domain/chat.ts';
 import { type ErrorCode, type GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend } from '../../domain/model.ts';
 import { rankBackends } from '../../domain/routing.ts';
-import type { InferenceEvent, Step } from '../call.ts';
+import type { Call, InferenceEvent, Step } from '../call.ts';
 import type { ChatProvider, Telemetry } from '../ports.ts';
+import { handOver, resumed } from '../stage.ts';
+import type { Cancellable } from '../stream.ts';
 import { noBackend } from './resolve.ts';
 
 /** Failures of one backend that another may not share. A timeout is not among them: the caller has waited enough. */
@@ -14,12 +17,15 @@ const WORTH_ANOTHER_BACKEND: ReadonlySet<ErrorCode> = new Set([
   'model_not_found',
 ]);
 
+/** Ends with the stream of the backend that has begun to answer. */
+type Beginning = AsyncGenerator<readonly InferenceEvent[], Cancellable<InferenceEvent>>;
+
 /** Candidates in order; the next one takes over only while nothing of the answer has been released. */
 export function route(deps: { readonly provider: ChatProvider; readonly telemetry: Telemetry }): Step {
   const { provider, telemetry } = deps;
   let turn = 0;
-  return (next) =>
-    async function* (request, call) {
+  return (next) => {
+    const begin = async function* (request: InferenceRequest, call: Call): Beginning {
       let failure: GatewayError | undefined;
       let toldLoading = false;
       for (const backend of rankBackends(request.model, provider.backends(), turn++)) {
@@ -27,22 +33,20 @@ export function route(deps: { readonly provider: ChatProvider; readonly telemetr
           toldLoading = true;
           yield [loading(request.model)];
         }
-        let released = false;
         call.notes.backend = backend.id;
+        const answer = next(request, { ...call, backendId: backend.id })[Symbol.asyncIterator]();
         try {
-          for await (const batch of next(request, { ...call, backendId: backend.id })) {
-            released = true;
-            yield batch;
-          }
-          return;
+          return resumed(await answer.next(), answer);
         } catch (thrown) {
           failure = toGatewayError(thrown);
-          if (released || call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;
+          if (call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;
           logFailover(telemetry, backend, failure);
         }
       }
       throw failure ?? noBackend();
     };
+    return (request, call) => handOver(begin(request, call));
+  };
 }
 
 function loading(model: string): InferenceEvent {
