@@ -109,7 +109,7 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   catchUp = () => {
     limiter.catchUp();
     // Others may have had something to say in vain, even where the subscription itself has survived.
-    signals.suspectLoss();
+    signals.reconnect();
   };
 
   return {

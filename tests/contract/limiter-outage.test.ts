@@ -4,8 +4,17 @@ import type { Limiter } from '../../src/core/ports.ts';
 import type { Claim, Decision } from '../../src/domain/limit.ts';
 import { openRedis, type SharedState } from '../../src/storage/redis.ts';
 import { SILENCE_MS } from '../../src/storage/shards.ts';
+import { openSignals, type SharedSignals } from '../../src/storage/signals.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Forwarder, startForwarder } from '../support/forwarder.ts';
 import { type PrivateRedis, startRedis } from '../support/redis.ts';
-import { createTestLedger, createTestTelemetry, type TestTelemetry } from '../support/shared-state.ts';
+import {
+  createTestLedger,
+  createTestTelemetry,
+  type TestLedger,
+  type TestTelemetry,
+  usageRecord,
+} from '../support/shared-state.ts';
 
 const LIMITS = { requestsPerMinute: 8, tokensPerMinute: 80, concurrentRequests: 8 };
 const AWAY = 'Redis is away';
@@ -13,6 +22,7 @@ const BACK = 'Redis is back';
 
 let redis: PrivateRedis;
 let telemetry: TestTelemetry;
+let ledger: TestLedger;
 let state: SharedState;
 let limiter: Limiter;
 let count = 0;
@@ -29,11 +39,11 @@ function atOnce(decision: Promise<Decision>): Promise<Decision | 'not at once'> 
   ]);
 }
 
-async function open(): Promise<void> {
+async function open(url = redis.url): Promise<void> {
   state = await openRedis({
-    url: redis.url,
+    url,
     replicas: 4,
-    ledger: createTestLedger(),
+    ledger,
     telemetry,
     clock: systemClock,
   });
@@ -43,6 +53,7 @@ async function open(): Promise<void> {
 beforeEach(async () => {
   redis = await startRedis();
   telemetry = createTestTelemetry();
+  ledger = createTestLedger();
   await open();
 });
 
@@ -101,6 +112,47 @@ describe.each(OUTAGES)('while Redis %s', (_name, begin, end) => {
     });
     expect(saidOnce(AWAY)).toBe(true);
     expect(saidOnce(BACK)).toBe(true);
+  });
+});
+
+describe('in a fail-over behind one address, after which the old server stays as a replica', () => {
+  let next: PrivateRedis;
+  let address: Forwarder;
+  let later: SharedSignals | undefined;
+  beforeEach(async () => {
+    next = await startRedis();
+    address = await startForwarder(redis.url);
+    await state.close();
+    await open(`redis://127.0.0.1:${address.port}`);
+  });
+  afterEach(async () => {
+    await later?.close();
+    await address.close();
+    await next.close();
+  });
+
+  test('limits are exact again, usage moves, and signals reach whoever came later', async () => {
+    expect(await limiter.claim(claimOf())).toMatchObject({ state: { mode: 'exact' } });
+    const back = telemetry.next(BACK);
+    address.leadTo(next.url);
+    const { port } = new URL(next.url);
+    await redis.command('REPLICAOF', '127.0.0.1', port);
+    await limiter.claim(claimOf());
+    await back;
+    expect(await limiter.claim(claimOf())).toMatchObject({ admitted: true, state: { mode: 'exact' } });
+
+    const record = usageRecord();
+    state.usage.record(record);
+    await ledger.has([record.id]);
+
+    later = openSignals({ url: next.url });
+    const heard = new Promise((resolve) => later?.subscribe(resolve));
+    await eventually('a subscription of whoever came later, and ours', async () => {
+      const [, count] = (await next.command('PUBSUB', 'NUMSUB', 'llmgw:signals')) as [string, number];
+      return count === 2;
+    });
+    state.signals.publish({ type: 'keyChanged', keyId: 'key' });
+    expect(await heard).toEqual({ type: 'keyChanged', keyId: 'key' });
   });
 });
 
