@@ -199,6 +199,32 @@ test('a request admitted during an outage is counted where it ends, here and in 
   expect(after.tokens?.remaining).toBe(50);
 });
 
+test('a request that Redis admitted and that ends while it is away is paid for in full when it is back', async () => {
+  const limits = { tokensPerMinute: 60_000 };
+  const claim = { ...claimOf('key', 1024), limits };
+  await limiter.claim(claim);
+  await redis.command('REPLICAOF', '127.0.0.1', 1);
+  await limiter.settle(claim, 50_000);
+  const back = telemetry.next(BACK);
+  await redis.command('REPLICAOF', 'NO', 'ONE');
+  await back;
+  const { mode, tokens } = await limiter.peek('key', limits);
+  expect(mode).toBe('exact');
+  // 1,000 come back in a second.
+  expect(tokens?.remaining).toBeGreaterThanOrEqual(10_000);
+  expect(tokens?.remaining).toBeLessThan(40_000);
+});
+
+test('a claim that was under way when Redis went away, and was refused here, holds nothing when it is back', async () => {
+  await redis.command('CLIENT', 'PAUSE', 1000, 'WRITE');
+  const limits = { tokensPerMinute: 80 };
+  const claims = Array.from({ length: 2 }, () => ({ ...claimOf('key', 20), limits }));
+  const decisions = await Promise.all(claims.map((claim) => limiter.claim(claim)));
+  expect(decisions.map(({ admitted }) => admitted)).toEqual([true, false]);
+  await telemetry.next(BACK);
+  expect((await limiter.peek('key', limits)).tokens?.remaining).toBeGreaterThanOrEqual(60);
+});
+
 test('a request larger than this replica’s share takes the share and is not refused for good', async () => {
   await redis.stop();
   expect(await limiter.claim(claimOf('key', 80))).toMatchObject({
