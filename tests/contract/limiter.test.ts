@@ -153,7 +153,9 @@ describe.each([
         const claim = claimOf(limits, 1);
         await limiter.claim(claim);
         await limiter.settle(claim, real);
-        expect((await limiter.peek('key', limits)).tokens?.remaining).toBeLessThan(limits.tokensPerMinute / 2);
+        expect((await limiter.peek('key', limits)).tokens?.remaining).toBeLessThan(
+          limits.tokensPerMinute / 2,
+        );
         await advance('key', 3_600_000);
         expect((await limiter.peek('key', limits)).tokens?.remaining).toBe(limits.tokensPerMinute);
       }
