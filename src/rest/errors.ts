@@ -76,6 +76,9 @@ const WIRE: Readonly<Record<ErrorCode, Wire>> = {
 /** What to wait where the failure itself does not know better. */
 const DEFAULT_RETRY_AFTER_MS = 1000;
 
+/** Told to wait longer than this, the official SDK for Node does not wait at all: it tries again at once, in vain. */
+const MAX_RETRY_AFTER_MS = 60_000;
+
 export function encodeError(error: GatewayError): ErrorBody {
   const wire = WIRE[error.code];
   const isTokenLimit = error.code === 'rate_limited' && error.limit === 'tokens';
@@ -95,10 +98,16 @@ export function retryHeaders(error: GatewayError): Record<string, string> {
   const { status } = WIRE[error.code];
   if (status === 401) return { 'WWW-Authenticate': 'Bearer' };
   const isRetriedByDefault = status === 429 || status >= 500;
-  if (!error.retryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
+  // Another try after a timeout may well succeed; but whoever has waited out a deadline decides on that, not the SDK.
+  const isRetryable = error.retryable && error.code !== 'upstream_timeout';
+  if (!isRetryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
   if (error.retryAfterMs === undefined && status !== 429 && status !== 503) return {};
   const ms = Math.max(1, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
-  return { 'retry-after': String(Math.ceil(ms / 1000)), 'retry-after-ms': String(ms) };
+  return {
+    'retry-after': String(Math.ceil(ms / 1000)),
+    'retry-after-ms': String(ms),
+    ...(ms > MAX_RETRY_AFTER_MS && { 'x-should-retry': 'false' }),
+  };
 }
 
 type RestErrorHandler = ErrorRequestHandler<RestRequest['params'], unknown, unknown, unknown, Locals>;

@@ -259,10 +259,9 @@ const RENAMED: Readonly<Record<string, ErrorCode>> = {
 function decodeFailure({ code, param, type }: WireError, { headers, status }: Response): Failure {
   const field = param === null ? {} : { field: param };
   if (code === 'rate_limit_exceeded') {
-    const isHopeless = headers.get('x-should-retry') === 'false';
     const retryAfter = headers.get('retry-after-ms');
     return {
-      code: isHopeless ? 'request_too_large' : 'rate_limited',
+      code: retryAfter === null ? 'request_too_large' : 'rate_limited',
       ...(type === 'tokens' && { limitName: 'tokens' as const }),
       ...(retryAfter !== null && { retryAfterMs: Number(retryAfter) }),
     };
