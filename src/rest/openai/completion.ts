@@ -80,7 +80,7 @@ export function createCompletionEncoder({
       frames += chunk(index, '', 'null', `"${encodeReason(reason)}"`, carriesTimings ? timings : '');
     }
     if (!isLastPrompt || !includeUsage) return frames;
-    const total = encodeJson(encodeUsage(sumUsage(finished.map((end) => end.usage))));
+    const total = encodeJson(encodeUsage(sumUsage(finished.map((end) => end.usage))) ?? null);
     return frames + frame(`${opening}],"usage":${total}${timings}}`);
   };
 

@@ -107,7 +107,10 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
         `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${timed}` : this.#closing}`,
       );
     }
-    if (includeUsage) frames += frame(`${this.#opening}],"usage":${encodeJson(encodeUsage(usage))},${timed}`);
+    if (includeUsage) {
+      const counts = encodeJson(encodeUsage(usage) ?? null);
+      frames += frame(`${this.#opening}],"usage":${counts},${timed}`);
+    }
     this.#isFinished = true;
     return frames;
   }

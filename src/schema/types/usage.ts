@@ -56,8 +56,7 @@ export const TokenUsage = builder.objectRef<Usage>('TokenUsage').implement({
       description: "The part of `promptTokens` served from the backend's cache.",
     }),
     isEstimated: t.boolean({
-      description:
-        'Whether a count was made by the gateway, because the answer ended before the backend gave one.',
+      description: 'Whether a count was made by the gateway, because the backend gave none.',
       resolve: ({ estimated }) => estimated ?? false,
     }),
   }),

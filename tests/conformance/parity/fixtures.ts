@@ -181,10 +181,10 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     script: TEN,
     result: { answer: { warnings: expect.stringContaining('reason') } },
   },
-  'counts that are not known': {
+  'counts that the model server does not tell': {
     request: chat(),
     script: { tokens: 10, omitCounts: true },
-    result: one({ finishReason: 'stop' }),
+    result: { answer: { usage: { completionTokens: 10 } } },
   },
   'a prompt out of the cache': {
     request: chat(),
@@ -296,6 +296,11 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
   'embeddings that are cut': {
     request: { ...TEXTS, dimensions: 8 },
     result: { answer: { vectors: [{ length: 8 }, { length: 8 }] } },
+  },
+  'embeddings whose counts are not known': {
+    request: TEXTS,
+    script: { omitCounts: true },
+    result: { answer: { usage: { promptTokens: null, totalTokens: null } } },
   },
   'embeddings of nothing': {
     request: { ...TEXTS, inputs: ['the sky', ''] },

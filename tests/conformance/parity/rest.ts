@@ -129,9 +129,9 @@ interface WireAnswer {
 }
 
 interface WireUsage {
-  readonly prompt_tokens: number | null;
-  readonly completion_tokens: number | null;
-  readonly total_tokens: number | null;
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
   readonly prompt_tokens_details?: { readonly cached_tokens: number };
 }
 
@@ -215,7 +215,7 @@ function foldChoice(parts: readonly WireChoice[]): ChoiceAnswer {
 
 interface WireEmbeddings {
   readonly model: string;
-  readonly usage: { readonly prompt_tokens: number; readonly total_tokens: number };
+  readonly usage?: { readonly prompt_tokens: number; readonly total_tokens: number };
   readonly data: readonly { readonly embedding: readonly number[] | string }[];
 }
 
@@ -226,7 +226,7 @@ async function readEmbeddings(response: Response): Promise<Outcome> {
   const vectors = data.map(({ embedding }) =>
     typeof embedding === 'string' ? decodeVector(embedding) : embedding,
   );
-  const counts = { promptTokens: usage.prompt_tokens, totalTokens: usage.total_tokens };
+  const counts = { promptTokens: usage?.prompt_tokens ?? null, totalTokens: usage?.total_tokens ?? null };
   return { ...limits, embeddings: { model, vectors, usage: counts } };
 }
 

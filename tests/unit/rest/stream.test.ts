@@ -104,6 +104,12 @@ describe('chat chunks', () => {
     });
   });
 
+  test('asked for where nobody knows the counts, usage is null on the last chunk too', () => {
+    const chunks = chunksOf(encodeChat([started(), finished({ usage: {} })], { includeUsage: true }));
+    expect(chunks.map((chunk) => chunk.usage)).toEqual([null, null, null]);
+    expect(chunks.at(-1)).toMatchObject({ choices: [], timings: { total_ms: 10 } });
+  });
+
   test('not asked for, no chunk has a usage key, and the finish chunk carries the timings', () => {
     const chunks = chunksOf(encodeChat([started(), content('a'), finished()]));
     expect(chunks.some((chunk) => 'usage' in chunk)).toBe(false);
