@@ -32,6 +32,12 @@ const timings = z
   })
   .describe('Extension: where the time went.');
 
+const warnings = z
+  .array(z.string())
+  .min(1)
+  .optional()
+  .describe('Extension: what was asked for and had no effect. On the last chunk of a stream.');
+
 const tokenLogprob = z.object({
   token: z.string(),
   logprob: z.number(),
@@ -110,6 +116,7 @@ export const chatCompletionChunk = z
       .nullish()
       .describe('Only with `stream_options.include_usage`; null but on the last chunk, if it is known.'),
     timings: timings.optional(),
+    warnings,
   })
   .meta({ id: 'ChatCompletionChunk' });
 
@@ -136,6 +143,7 @@ export const completion = z
     ),
     usage: usage.nullish(),
     timings: timings.optional(),
+    warnings,
   })
   .meta({ id: 'Completion' });
 

@@ -2,6 +2,7 @@ import type { FinishReason, TokenLogprob } from '../../domain/event.ts';
 import type { Model } from '../../domain/model.ts';
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import type { Timings, Usage } from '../../domain/usage.ts';
+import { encodeJson } from '../sse.ts';
 
 /** What every answer of one request has in common. `created` is in seconds since 1970. */
 export interface Stamp {
@@ -89,6 +90,15 @@ export function encodeTimings(timings: Timings) {
     total_ms: round(timings.totalMs),
     tokens_per_second: round(timings.tokensPerSecond),
   };
+}
+
+/**
+ * What the last chunk of a stream says besides, as members of it. The warnings are here too, because their header may
+ * have gone out before the model was there to have any.
+ */
+export function encodeEnding(timings: Timings, warnings: readonly string[]): string {
+  const warned = warnings.length === 0 ? '' : `,"warnings":${encodeJson([...new Set(warnings)])}`;
+  return `"timings":${encodeJson(encodeTimings(timings))}${warned}`;
 }
 
 export function encodeEmbeddings(

@@ -36,14 +36,11 @@ export function createCompletion(options: InferenceOptions): Handler {
     const id = createId('cmpl-', randomBytes);
     const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };
     if (stream) {
-      const encoder = createCompletionEncoder({ ...form, includeUsage });
+      const encoder = createCompletionEncoder({ ...form, includeUsage, warnings });
       return sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
     }
     const results = await foldAnswers(res, gateway, requests, caller);
-    setWarnings(
-      res,
-      results.flatMap((result) => result.warnings),
-    );
+    setWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
     sendJson(res, encodeCompletion(form, results), clock);
   };
 }

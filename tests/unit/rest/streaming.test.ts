@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../src/domain/error.ts';
-import type { ChatStream } from '../../../src/domain/event.ts';
+import type { ChatEvent, ChatStream } from '../../../src/domain/event.ts';
 import { chatCompletionChunk } from '../../../src/rest/openai/response-schema.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, FAKE_KEY, finished, started } from '../../support/fake-gateway.ts';
@@ -130,7 +130,7 @@ describe('a stream', () => {
       server.gateway.script = async function* () {
         yield [{ type: 'loading', model: 'm' }];
         await loaded;
-        yield [started(), content('at last')];
+        yield [{ ...started(), warnings: ['No thinking.'] } as ChatEvent, content('at last')];
         yield [finished()];
       };
       const socket = await openRawSocket(server.port);
@@ -143,7 +143,11 @@ describe('a stream', () => {
       await clock.advance(15_000);
       await socket.until(/(?:: ping[\s\S]*){3}/);
       load();
-      expect(await socket.until(/\[DONE\]/)).toContain('at last');
+      const received = await socket.until(/\[DONE\]/);
+      expect(received).toContain('at last');
+      // Its header had to go out before there was anything to warn of.
+      expect(received).not.toMatch(/^x-gateway-warnings:/im);
+      expect(received).toContain('"warnings":["No thinking."]');
       socket.destroy();
       await until(() => clock.pending() === 0);
     });
