@@ -32,7 +32,7 @@ export type ChatCompletionInput = {
   readonly responseFormat?: ResponseFormatInput | null | undefined;
   /** The same seed and request give the same answer, as far as can be. */
   readonly seed?: number | null | undefined;
-  /** Texts before which the model stops: at most 4, none empty. */
+  /** Texts before which the model stops: at most 32, none empty. */
   readonly stop?: ReadonlyArray<string> | null | undefined;
   /** How freely tokens are chosen, 0 to 2. At 0 the most probable ones are. */
   readonly temperature?: number | null | undefined;

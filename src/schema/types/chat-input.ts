@@ -190,7 +190,7 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       type: 'SafeInt',
       description: 'The same seed and request give the same answer, as far as can be.',
     }),
-    stop: t.stringList({ description: 'Texts before which the model stops: at most 4, none empty.' }),
+    stop: t.stringList({ description: 'Texts before which the model stops: at most 32, none empty.' }),
     n: t.int({
       required: true,
       defaultValue: 1,

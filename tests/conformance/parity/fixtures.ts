@@ -161,6 +161,11 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     script: { text: 'one two three four' },
     result: one({ text: 'one two ', finishReason: 'stop' }),
   },
+  'as many stop strings as a template has': {
+    request: chat({ sampling: { stop: Array.from({ length: 32 }, (_, index) => `<|${index}|>`) } }),
+    script: { text: 'one <|31|> two' },
+    result: one({ text: 'one ', finishReason: 'stop' }),
+  },
   'an end at the bound': {
     request: chat({ sampling: { maxOutputTokens: 3 } }),
     script: TEN,

@@ -345,7 +345,7 @@ describe('a wrong input is answered with its place, and nothing reaches the core
     ['input.minP', { minP: -0.1 }],
     ['input.frequencyPenalty', { frequencyPenalty: 2.1 }],
     ['input.presencePenalty', { presencePenalty: -2.1 }],
-    ['input.stop', { stop: ['a', 'b', 'c', 'd', 'e'] }],
+    ['input.stop', { stop: Array(33).fill('x') }],
     ['input.stop[1]', { stop: ['a', ''] }],
     ['input.n', { n: 0 }],
     ['input.n', { n: 129 }],
