@@ -217,7 +217,7 @@ export type ResponseFormatType =
 
 /** A tool call that the model made earlier. */
 export type ToolCallInput = {
-  /** The JSON text of an object, as it was answered. */
+  /** The JSON text of an object, as it was answered. Anything else is left out, with a warning. */
   readonly arguments: string;
   /** The call's id, as it was answered. */
   readonly id: string;

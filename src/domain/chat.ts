@@ -59,7 +59,7 @@ export interface ImagePart {
   readonly mediaType: string;
 }
 
-/** A call the model made. `arguments` is the JSON text of an object. */
+/** A call the model made. `arguments` is the JSON text of an object; in a request, whatever the caller has kept of it. */
 export interface ToolCall {
   readonly id: string;
   readonly name: string;

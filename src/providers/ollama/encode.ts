@@ -44,7 +44,7 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
   const warnings: string[] = [];
   const forced = forcedCall(request);
   const called = new Map<string, string>();
-  const messages = request.messages.map((message, index) => encodeMessage(message, index, called));
+  const messages = request.messages.map((message, index) => encodeMessage(message, index, called, warnings));
   const think = encodeThink(request, model, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
@@ -103,7 +103,12 @@ export function withinStack<T>(encode: () => T): T {
 }
 
 /** @param called names of the calls so far, by id: what templates know a result by. The latest call of an id counts. */
-function encodeMessage(message: Message, index: number, called: Map<string, string>): WireMessage {
+function encodeMessage(
+  message: Message,
+  index: number,
+  called: Map<string, string>,
+  warnings: string[],
+): WireMessage {
   const content = textOf(message.content);
   switch (message.role) {
     case 'system':
@@ -124,10 +129,7 @@ function encodeMessage(message: Message, index: number, called: Map<string, stri
             function: {
               index: position,
               name: call.name,
-              arguments: parseArguments(
-                call.arguments,
-                `messages[${index}].tool_calls[${position}].function.arguments`,
-              ),
+              arguments: parseArguments(call.arguments, index, warnings),
             },
           })),
         }),
@@ -144,16 +146,18 @@ function encodeMessage(message: Message, index: number, called: Map<string, stri
   }
 }
 
-function parseArguments(text: string, param: string) {
+/** Ollama takes objects only, and a call that was once cut short must not end its conversation for good. */
+function parseArguments(text: string, index: number, warnings: string[]): WireToolArguments {
+  // What some clients send for a call without arguments.
+  if (text.trim() === '') return {};
   try {
     const value: unknown = JSON.parse(text);
     if (isWireObject(value)) return value as WireToolArguments;
   } catch {
-    // The same answer as for JSON that is not an object; the parser's own words may quote the text.
+    // The same as for JSON that is not an object.
   }
-  throw new GatewayError('invalid_request', 'Tool call arguments must be the JSON text of an object.', {
-    param,
-  });
+  warnings.push(`The arguments of a tool call in messages[${index}] are no JSON object and were left out.`);
+  return {};
 }
 
 type WireToolArguments = NonNullable<WireMessage['tool_calls']>[number]['function']['arguments'];

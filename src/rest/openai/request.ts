@@ -224,8 +224,9 @@ function keepAliveOf(parsed: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number
 }
 
 function warningsOf(parsed: ChatBody): string[] {
-  const hasEffectElsewhere = parsed.verbosity === 'low' || parsed.verbosity === 'high';
-  return hasEffectElsewhere ? ["'verbosity' has no effect."] : [];
+  const isDefault =
+    parsed.verbosity === undefined || parsed.verbosity === null || parsed.verbosity === 'medium';
+  return !isDefault ? ["'verbosity' has no effect."] : [];
 }
 
 function refuseTokens(body: unknown, field: 'prompt' | 'input'): void {

@@ -44,7 +44,11 @@ const ToolCallInput = builder.inputType('ToolCallInput', {
   fields: (t) => ({
     id: t.string({ required: true, description: "The call's id, as it was answered." }),
     name: t.string({ required: true, description: "The tool's name." }),
-    arguments: t.string({ required: true, description: 'The JSON text of an object, as it was answered.' }),
+    arguments: t.string({
+      required: true,
+      description:
+        'The JSON text of an object, as it was answered. Anything else is left out, with a warning.',
+    }),
   }),
 });
 

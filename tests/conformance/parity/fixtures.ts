@@ -142,6 +142,20 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     }),
     result: one({ text: expect.stringContaining('The tool answered: {"celsius":4}') }),
   },
+  'a tool call that broke off': {
+    request: chat({
+      messages: [
+        say('What is the weather in Oslo?'),
+        {
+          role: 'assistant',
+          content: [],
+          toolCalls: [{ id: 'call_1', name: 'get_weather', arguments: '{"city":"Os' }],
+        },
+        { role: 'tool', toolCallId: 'call_1', content: [{ type: 'text', text: 'It broke off.' }] },
+      ],
+    }),
+    result: { answer: { warnings: expect.stringContaining('messages[1]') } },
+  },
   'JSON of some kind': {
     request: chat({ responseFormat: { type: 'json' } }),
     result: one({ text: expect.stringMatching(/^\{.*\}$/) }),

@@ -76,22 +76,28 @@ describe('messages', () => {
     expect(looks).toBeLessThan(1000);
   });
 
-  test.each(['{"city":', '[]', '"text"', 'null', ''])(
-    'arguments %j are refused by the name of their field',
+  test.each(['{"city":', '[]', '"text"', 'null'])(
+    'arguments that Ollama would refuse are left out, with a warning that does not quote them: %j',
     (text) => {
-      const calls = [
-        { id: 'a', name: 'weather', arguments: '{}' },
+      const toolCalls = [
+        { id: 'a', name: 'weather', arguments: '{"city":"Bern"}' },
         { id: 'b', name: 'weather', arguments: text },
       ];
-      const messages: Message[] = [user('x'), { role: 'assistant', content: [], toolCalls: calls }];
-      expect(() => encode({ messages })).toThrow(
-        expect.objectContaining({
-          code: 'invalid_request',
-          param: 'messages[1].tool_calls[1].function.arguments',
-        }),
-      );
+      const messages: Message[] = [user('x'), { role: 'assistant', content: [], toolCalls }];
+      const { body, warnings } = encode({ messages });
+      const sent = body.messages[1]?.tool_calls?.map((call) => call.function.arguments);
+      expect(sent).toEqual([{ city: 'Bern' }, {}]);
+      expect(warnings).toEqual([
+        'The arguments of a tool call in messages[1] are no JSON object and were left out.',
+      ]);
     },
   );
+
+  test.each(['', ' '])('no arguments are no arguments: %j', (text) => {
+    const toolCalls = [{ id: 'a', name: 'weather', arguments: text }];
+    const { body, warnings } = encode({ messages: [{ role: 'assistant', content: [], toolCalls }] });
+    expect([body.messages[0]?.tool_calls?.[0]?.function.arguments, warnings]).toEqual([{}, []]);
+  });
 
   test('names of the prototype travel as plain arguments', () => {
     const call = { id: 'a', name: 'f', arguments: '{"__proto__":{"x":1},"constructor":2}' };
