@@ -8,7 +8,7 @@ import type { TypedDocumentNode as DocumentNode } from '@graphql-typed-document-
 export type ChatCompletionInput = {
   /** Lowers the chances of tokens the more often they were used, -2 to 2. */
   readonly frequencyPenalty?: number | null | undefined;
-  /** How long the model stays in memory afterwards, in seconds. Negative: for good. */
+  /** How long the model stays in memory afterwards, in seconds: 60 to 3600. Anything else has no effect, with a warning, as the memory is shared. */
   readonly keepAliveSeconds?: number | null | undefined;
   /** Whether to tell how probable each token was. */
   readonly logprobs?: boolean;

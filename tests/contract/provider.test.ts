@@ -215,7 +215,6 @@ describe('refusals', () => {
     ['an unknown model', { model: 'nobody:1b' }, { code: 'model_not_found', param: 'model' }],
     ['tools without the capability', { model: 'phi3:mini', tools: [weather] }, { param: 'tools' }],
     ['chat with a model that embeds', { model: 'nomic-embed-text:latest' }, { code: 'capability_missing' }],
-    ['a keep_alive without a unit', { keepAlive: '300' }, { code: 'invalid_request', param: 'keep_alive' }],
     [
       'an image for a model that cannot see',
       { messages: [{ role: 'user', content: [{ type: 'image', base64: 'aGk=', mediaType: 'image/png' }] }] },

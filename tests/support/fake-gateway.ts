@@ -141,7 +141,7 @@ async function* embed(
 ): AsyncGenerator<readonly EmbeddingEvent[]> {
   const vectors = request.inputs.map((input) => vector(input, request));
   yield [
-    { type: 'embedded', model: request.model, vectors },
+    { type: 'embedded', model: request.model, warnings: [], vectors },
     { type: 'finished', reasons: [], usage: { promptTokens: 7 }, timings: { totalMs: 1 } },
   ];
 }

@@ -6,6 +6,7 @@ import {
   textOf,
 } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
+import { allowedKeepAlive } from '../../domain/keep-alive.ts';
 import { canonicalModelName, type Model } from '../../domain/model.ts';
 import { type ForcedCall, forcedCall } from './forced.ts';
 import {
@@ -35,6 +36,12 @@ export interface EncodedChat {
   readonly forced?: ForcedCall;
 }
 
+export interface EncodedEmbedding {
+  readonly body: WireEmbedRequest;
+  /** As of a chat. */
+  readonly warnings: readonly string[];
+}
+
 /**
  * A chat request as the body of `/api/chat`.
  * @param model as the backend lists it; `undefined` where it does not, which counts as a model without extras.
@@ -52,7 +59,7 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
     warnings.push('The answer is held to the response format, so the model cannot call a tool.');
   }
   const options = encodeOptions(request.sampling, contextSize(request.model, settings));
-  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
     warnings,
     ...(forced && { forced }),
@@ -76,16 +83,20 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
 }
 
 /** An embedding request as the body of `/api/embed`. A text that does not fit is an error, as for chat. */
-export function encodeEmbedding(request: EmbeddingRequest, settings: Settings): WireEmbedRequest {
+export function encodeEmbedding(request: EmbeddingRequest, settings: Settings): EncodedEmbedding {
+  const warnings: string[] = [];
   const numCtx = contextSize(request.model, settings);
-  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
-    model: request.model,
-    input: request.inputs,
-    truncate: false,
-    ...(request.dimensions !== undefined && { dimensions: request.dimensions }),
-    ...(keepAlive !== undefined && { keep_alive: keepAlive }),
-    ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+    warnings,
+    body: {
+      model: request.model,
+      input: request.inputs,
+      truncate: false,
+      ...(request.dimensions !== undefined && { dimensions: request.dimensions }),
+      ...(keepAlive !== undefined && { keep_alive: keepAlive }),
+      ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+    },
   };
 }
 

@@ -170,13 +170,13 @@ async function* embed(
   signal: AbortSignal,
 ): EmbeddingStream {
   const { backend, client } = known(member);
-  const body = JSON.stringify(encodeEmbedding(request, settings));
+  const { body, warnings } = encodeEmbedding(request, settings);
   const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
   const leave = backend.enter();
   try {
-    const answer = await client.json({ path: '/api/embed', body }, signal, maxBytes);
+    const answer = await client.json({ path: '/api/embed', body: JSON.stringify(body) }, signal, maxBytes);
     leave();
-    yield decodeEmbedding(answer, request);
+    yield decodeEmbedding(answer, request, warnings);
   } catch (error) {
     backend.noteFailure(error);
     throw error;

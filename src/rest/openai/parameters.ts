@@ -10,6 +10,7 @@ import {
   NAME_RULE,
 } from '../../domain/bounds.ts';
 import type { JsonObject } from '../../domain/chat.ts';
+import { DURATION, KEEP_ALIVE } from '../../domain/keep-alive.ts';
 import { chatMessage } from './messages.ts';
 import type { Refusals } from './validation.ts';
 
@@ -76,11 +77,12 @@ const streamOptions = z.object({
 const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)]);
 const model = z.string().min(1).max(MAX_MODEL_NAME);
 const maxTokens = intIn(BOUNDS.maxOutputTokens);
-/** A Go duration. Each number needs its unit, also so that matching has one way to go. */
-const DURATION = /^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)){1,8}$/;
 const keepAlive = z
   .union([z.number(), z.string().regex(DURATION, 'expected seconds as a number, or a duration such as 5m')])
-  .describe('Extension: how long the model stays in memory, in seconds or as `5m`.');
+  .describe(
+    `Extension: how long the model stays in memory, in seconds or as \`5m\`. Outside of ${KEEP_ALIVE.min} to ` +
+      `${KEEP_ALIVE.max} seconds it has no effect, with a warning.`,
+  );
 
 const samplingFields = {
   temperature: numberIn(BOUNDS.temperature).nullish(),

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ChatRequest, EmbeddingRequest, ResponseFormat, Sampling, Tool } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
+import { durationSeconds } from '../../domain/keep-alive.ts';
 import { ParameterError } from '../errors.ts';
 import { decodeMessages } from './messages.ts';
 import {
@@ -218,9 +219,9 @@ function decodeResponseFormat(format: ChatBody['response_format']): ResponseForm
   return { type: 'jsonSchema', name, schema };
 }
 
-function keepAliveOf(parsed: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number | string } {
-  const keepAlive = parsed.keep_alive ?? undefined;
-  return keepAlive === undefined ? {} : { keepAlive };
+function keepAliveOf({ keep_alive: wish }: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number } {
+  if (wish === undefined || wish === null) return {};
+  return { keepAlive: typeof wish === 'number' ? wish : durationSeconds(wish) };
 }
 
 function warningsOf(parsed: ChatBody): string[] {

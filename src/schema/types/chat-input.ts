@@ -1,5 +1,11 @@
 import type { ReasoningEffort } from '../../domain/chat.ts';
+import { KEEP_ALIVE } from '../../domain/keep-alive.ts';
 import { builder } from '../builder.ts';
+
+/** What `keepAliveSeconds` is, wherever there is one. */
+export const KEEP_ALIVE_SECONDS =
+  `How long the model stays in memory afterwards, in seconds: ${KEEP_ALIVE.min} to ${KEEP_ALIVE.max}. ` +
+  'Anything else has no effect, with a warning, as the memory is shared.';
 
 const MessageRole = builder.enumType('MessageRole', {
   description: 'Who says a message.',
@@ -209,7 +215,7 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       description: 'How many alternatives to tell for each token, 0 to 20. Only with `logprobs`.',
     }),
     keepAliveSeconds: t.float({
-      description: 'How long the model stays in memory afterwards, in seconds. Negative: for good.',
+      description: KEEP_ALIVE_SECONDS,
     }),
   }),
 });

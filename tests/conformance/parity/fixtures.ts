@@ -200,6 +200,11 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     script: TEN,
     result: { answer: { warnings: expect.stringContaining('reason') } },
   },
+  'a model to be unloaded': {
+    request: chat({ keepAlive: 0 }),
+    script: TEN,
+    result: { answer: { warnings: expect.stringContaining('memory') } },
+  },
   'counts that the model server does not tell': {
     request: chat(),
     script: { tokens: 10, omitCounts: true },
@@ -320,6 +325,10 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     request: TEXTS,
     script: { omitCounts: true },
     result: { answer: { usage: { promptTokens: null, totalTokens: null } } },
+  },
+  'embeddings of a model to be kept for good': {
+    request: { ...TEXTS, keepAlive: -1 },
+    result: { answer: { warnings: expect.stringContaining('memory') } },
   },
   'embeddings of nothing': {
     request: { ...TEXTS, inputs: ['the sky', ''] },

@@ -227,7 +227,8 @@ async function readEmbeddings(response: Response): Promise<Outcome> {
     typeof embedding === 'string' ? decodeVector(embedding) : embedding,
   );
   const counts = { promptTokens: usage?.prompt_tokens ?? null, totalTokens: usage?.total_tokens ?? null };
-  return { ...limits, embeddings: { model, vectors, usage: counts } };
+  const warnings = response.headers.get('x-gateway-warnings') ?? '';
+  return { ...limits, embeddings: { model, warnings, vectors, usage: counts } };
 }
 
 function readLimits(headers: Headers): Pick<Outcome, 'limits'> {

@@ -149,11 +149,27 @@ describe('options', () => {
   });
 
   test('the request decides how long the model stays in memory, else the operator', () => {
-    expect(encode({ keepAlive: 0 }, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe(
-      0,
-    );
-    expect(encode({}, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe('5m');
+    const fixed: Settings = { numCtx: new Map(), keepAlive: '5m' };
+    for (const keepAlive of [60, 3600]) {
+      const { body, warnings } = encode({ keepAlive }, undefined, fixed);
+      expect([body.keep_alive, warnings]).toEqual([keepAlive, []]);
+    }
+    expect(encode({}, undefined, fixed).body.keep_alive).toBe('5m');
   });
+
+  test.each([0, -1, 1e-9, 59.9, 3600.1, 1e300])(
+    'no request unloads or pins the model of everybody: %d seconds have no effect, with a warning',
+    (keepAlive) => {
+      const fixed: Settings = { numCtx: new Map(), keepAlive: '5m' };
+      const chat = encode({ keepAlive }, undefined, fixed);
+      const request = { kind: 'embedding', model: 'm', inputs: ['a'], keepAlive } as const;
+      for (const { body, warnings } of [chat, encodeEmbedding(request, fixed)]) {
+        expect(body.keep_alive).toBe('5m');
+        expect(warnings).toEqual([expect.stringContaining('60 to 3600 seconds')]);
+      }
+      expect(encode({ keepAlive }).body).not.toHaveProperty('keep_alive');
+    },
+  );
 
   test('a prompt that does not fit is never cut in silence, and the model is never reloaded for it', () => {
     const { body } = encode({});
@@ -311,12 +327,15 @@ describe('embeddings', () => {
     } as const;
     const numCtx = new Map([['nomic-embed-text:latest', 2048]]);
     expect(encodeEmbedding(request, { numCtx, keepAlive: -1 })).toEqual({
-      model: 'nomic-embed-text',
-      input: ['a', ''],
-      truncate: false,
-      dimensions: 64,
-      keep_alive: -1,
-      options: { num_ctx: 2048 },
+      warnings: [],
+      body: {
+        model: 'nomic-embed-text',
+        input: ['a', ''],
+        truncate: false,
+        dimensions: 64,
+        keep_alive: -1,
+        options: { num_ctx: 2048 },
+      },
     });
   });
 });

@@ -77,7 +77,8 @@ describe('a chat request', () => {
     ['logprobs', { logprobs: true }, { logprobs: { top: 0 } }],
     ['top_logprobs', { logprobs: true, top_logprobs: 4 }, { logprobs: { top: 4 } }],
     ['reasoning_effort', { reasoning_effort: 'high' }, { reasoningEffort: 'high' }],
-    ['keep_alive', { keep_alive: '1h30m' }, { keepAlive: '1h30m' }],
+    ['keep_alive', { keep_alive: '1h30m' }, { keepAlive: 5400 }],
+    ['keep_alive in parts', { keep_alive: '-1.5m500ms' }, { keepAlive: -90.5 }],
     ['keep_alive for ever', { keep_alive: -1 }, { keepAlive: -1 }],
     ['json_object', { response_format: { type: 'json_object' } }, { responseFormat: { type: 'json' } }],
     [
