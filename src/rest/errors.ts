@@ -41,7 +41,7 @@ export class ParameterError extends GatewayError {
 
 interface Wire {
   readonly status: number;
-  readonly type: 'invalid_request_error' | 'server_error' | 'requests' | 'tokens';
+  readonly type: 'invalid_request_error' | 'server_error' | 'requests';
   readonly code: string | null;
 }
 
@@ -61,7 +61,7 @@ const WIRE: Readonly<Record<ErrorCode, Wire>> = {
   unsupported_media_type: { status: 415, type: 'invalid_request_error', code: 'unsupported_media_type' },
   client_closed: { status: 499, type: 'invalid_request_error', code: 'client_closed' },
   rate_limited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
-  request_too_large: { status: 429, type: 'tokens', code: 'rate_limit_exceeded' },
+  request_too_large: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   internal: { status: 500, type: 'server_error', code: null },
   upstream_failed: { status: 502, type: 'server_error', code: 'upstream_failed' },
   upstream_incomplete: { status: 502, type: 'server_error', code: 'upstream_incomplete' },
@@ -81,7 +81,7 @@ const MAX_RETRY_AFTER_MS = 60_000;
 
 export function encodeError(error: GatewayError): ErrorBody {
   const wire = WIRE[error.code];
-  const isTokenLimit = error.code === 'rate_limited' && error.limit === 'tokens';
+  const isTokenLimit = wire.type === 'requests' && error.limit === 'tokens';
   const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
   return {
     error: {

@@ -18,11 +18,13 @@ describe('errors', () => {
   });
 
   test('a limit says which: requests and concurrency as requests, tokens as tokens', () => {
-    const typeOf = (limit: 'requests' | 'tokens' | 'concurrency') =>
-      encodeError(new GatewayError('rate_limited', 'm', { limit })).error;
-    expect(typeOf('requests')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
-    expect(typeOf('concurrency')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
-    expect(typeOf('tokens')).toMatchObject({ type: 'tokens', code: 'rate_limit_exceeded' });
+    for (const error of ['rate_limited', 'request_too_large'] as const) {
+      const typeOf = (limit: 'requests' | 'tokens' | 'concurrency') =>
+        encodeError(new GatewayError(error, 'm', { limit })).error;
+      expect(typeOf('requests')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+      expect(typeOf('concurrency')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+      expect(typeOf('tokens')).toMatchObject({ type: 'tokens', code: 'rate_limit_exceeded' });
+    }
   });
 
   test('a context that is too long is the fault of the messages', () => {

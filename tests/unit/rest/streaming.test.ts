@@ -347,4 +347,23 @@ describe('completions', () => {
       expect(most).toBe(1);
       expect(server.gateway.requests).toHaveLength(6);
     }));
+
+  test.each([false, true])(
+    'more prompts than the key may send in a minute are refused before any is answered (stream: %s)',
+    (stream) =>
+      withServer({}, async (server) => {
+        server.gateway.principal = { ...server.gateway.principal, limits: { requestsPerMinute: 2 } };
+        const body = { model: 'llama3.1:8b', prompt: ['a', 'b', 'c'], stream };
+        const refused = await server.post('/v1/completions', body);
+        expect(refused.status).toBe(429);
+        expect(refused.headers.get('x-should-retry')).toBe('false');
+        expect(await refused.json()).toMatchObject({
+          error: { type: 'requests', code: 'rate_limit_exceeded', param: 'prompt' },
+        });
+        expect(server.gateway.requests).toEqual([]);
+        const fitting = await server.post('/v1/completions', { ...body, prompt: ['a', 'b'] });
+        expect(fitting.status).toBe(200);
+        await fitting.text();
+      }),
+  );
 });
