@@ -109,7 +109,7 @@ export function decodeCompletion(body: unknown): DecodedCompletion {
 
 /** @throws GatewayError, as `decodeChat`. */
 export function decodeEmbedding(body: unknown): DecodedEmbedding {
-  refuseTokens(body, 'input');
+  refuseTokens(body, 'input', ", with LangChain's OpenAIEmbeddings by check_embedding_ctx_length=False");
   const parsed = parseBody(embeddingRequest, EMBEDDING_REFUSALS, body);
   const dimensions = parsed.dimensions ?? undefined;
   return {
@@ -230,7 +230,8 @@ function warningsOf(parsed: ChatBody): string[] {
   return !isDefault ? ["'verbosity' has no effect."] : [];
 }
 
-function refuseTokens(body: unknown, field: 'prompt' | 'input'): void {
+/** @param advice how a client that sends tokens by default is told to send text. */
+function refuseTokens(body: unknown, field: 'prompt' | 'input', advice = ''): void {
   if (typeof body !== 'object' || body === null) return;
   const value: unknown = Reflect.get(body, field);
   if (!Array.isArray(value)) return;
@@ -238,7 +239,7 @@ function refuseTokens(body: unknown, field: 'prompt' | 'input'): void {
   throw new ParameterError(
     'unsupported_value',
     field,
-    `Unsupported value for '${field}': arrays of tokens are not supported; send text.`,
+    `Unsupported value for '${field}': arrays of tokens are not supported; send text${advice}.`,
   );
 }
 

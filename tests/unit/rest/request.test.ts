@@ -401,6 +401,10 @@ describe('an embedding request', () => {
     });
   });
 
+  test('of tokens is refused with the way to send text instead', () => {
+    expect(() => embedding({ input: [[1, 2], [3]] })).toThrow(/check_embedding_ctx_length=False/);
+  });
+
   test.each([
     [{ input: undefined }, 'input', 'missing_required_parameter'],
     [{ input: '' }, 'input', 'empty_string'],
