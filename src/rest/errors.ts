@@ -1,7 +1,7 @@
 import type { ErrorRequestHandler } from 'express';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { clientClosed } from '../core/stream.ts';
-import { type ErrorCode, GatewayError, toGatewayError } from '../domain/error.ts';
+import { type ErrorCode, GatewayError, placeOf, toGatewayError } from '../domain/error.ts';
 import type { Locals, RestRequest } from './context.ts';
 import { setProcessingTime } from './headers.ts';
 
@@ -140,12 +140,7 @@ export function logBug(
   telemetry.log('error', 'the REST façade failed to handle a request', {
     request_id: requestId,
     error: isError ? thrown.name : typeof thrown,
-    at: isError
-      ? thrown.stack
-          ?.split('\n')
-          .find((line) => /^\s+at /.test(line))
-          ?.trim()
-      : undefined,
+    at: isError ? placeOf(thrown) : undefined,
   });
 }
 

@@ -349,7 +349,16 @@ describe('failures of the façade itself', () => {
     expect(response.status).toBe(500);
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(await errorOf(response)).toMatchObject({ type: 'server_error', code: null });
-    expect(server.logs).toHaveLength(1);
+    expect(server.logs).toEqual([
+      {
+        message: expect.any(String),
+        fields: {
+          request_id: expect.any(String),
+          error: 'TypeError',
+          at: expect.stringMatching(/^at .*\.ts:/),
+        },
+      },
+    ]);
     expect(JSON.stringify(server.logs)).not.toContain('canary');
   });
 });
