@@ -192,6 +192,12 @@ describe('tools', () => {
     expect(any.choices[0]?.toolCalls.length).toBeGreaterThan(0);
   });
 
+  test('a call beside a response format is made', async () => {
+    const { choices } = await result({ tools: [weather], responseFormat: { type: 'json' } });
+    expect(choices[0]).toMatchObject({ text: '', finish: { unified: 'toolCalls' } });
+    expect(choices[0]?.toolCalls[0]).toMatchObject({ name: 'weather' });
+  });
+
   test('a forced call cut short by the token limit says so', async () => {
     const cut = await result({
       tools: [weather],

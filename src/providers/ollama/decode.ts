@@ -2,7 +2,7 @@ import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { ChatEvent, Finished, FinishReason } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
 import { decodeErrorLine } from './errors.ts';
-import { type ForcedCall, parseForcedCalls } from './forced.ts';
+import { type ForcedAnswer, type ForcedCall, parseForced, readCutShort } from './forced.ts';
 import { createLineSplitter } from './lines.ts';
 import { decodeLogprobs } from './logprobs.ts';
 import { isWireObject, parseCount, parseDurationMs, type WireObject } from './wire.ts';
@@ -123,8 +123,9 @@ function createAnswer(context: ChatContext): Answer {
     const raw = typeof line['done_reason'] === 'string' ? line['done_reason'].slice(0, 64) : '';
     if (raw === 'load' || raw === 'unload') throw onlyLoaded(raw);
     if (forced) {
-      for (const call of readForced(forcedText, forced, raw))
-        addCall(call.name, call.arguments, undefined, events);
+      const { calls, text } = readForced(forcedText, forced, raw);
+      for (const call of calls) addCall(call.name, call.arguments, undefined, events);
+      if (text !== '') events.push({ type: 'content', choice: 0, text });
     }
     finished = true;
     const exactQueue = !(reasoned && context.constrained);
@@ -191,14 +192,14 @@ function isUsableId(id: unknown): id is string {
 }
 
 /**
- * The calls of a forced answer. One that was cut short by the token limit has none, and finishes with `length`: that is
- * what happened, and the caller can act on it by asking for more tokens.
+ * A forced answer. One that was cut short by the token limit has no calls, and finishes with `length`: that is what
+ * happened, and the caller can act on it by asking for more tokens.
  */
-function readForced(text: string, forced: ForcedCall, raw: string): ReturnType<typeof parseForcedCalls> {
+function readForced(text: string, forced: ForcedCall, raw: string): ForcedAnswer {
   try {
-    return parseForcedCalls(text, forced);
+    return parseForced(text, forced);
   } catch (error) {
-    if (raw === 'length') return [];
+    if (raw === 'length') return readCutShort(text, forced);
     throw error;
   }
 }

@@ -55,9 +55,6 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
   const think = encodeThink(request, model, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
-  if (format !== undefined && tools.length > 0) {
-    warnings.push('The answer is held to the response format, so the model cannot call a tool.');
-  }
   const options = encodeOptions(request.sampling, contextSize(request.model, settings));
   const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {

@@ -63,6 +63,11 @@ const WEATHER: Tool = {
 const CLOCK: Tool = { name: 'get_time' };
 const callOf = (city: string) => ({ name: 'get_weather', arguments: { city } });
 const PIXEL = { type: 'image', base64: 'iVBORw0KGgo=', mediaType: 'image/png' } as const;
+const PLACE: ChatRequest['responseFormat'] = {
+  type: 'jsonSchema',
+  name: 'place',
+  schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+};
 const TEN: Script = { tokens: 10 };
 
 const one = (choice: object) => ({ answer: { choices: [choice] } });
@@ -161,14 +166,22 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     result: one({ text: expect.stringMatching(/^\{.*\}$/) }),
   },
   'JSON that fits a schema': {
-    request: chat({
-      responseFormat: {
-        type: 'jsonSchema',
-        name: 'place',
-        schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
-      },
-    }),
+    request: chat({ responseFormat: PLACE }),
     result: one({ text: expect.stringMatching(/^\{\s*"city"/) }),
+  },
+  'a call beside JSON that fits a schema': {
+    request: chat({ tools: [WEATHER], responseFormat: PLACE }),
+    script: { text: '{"calls":[{"name":"get_weather","arguments":{"city":"Oslo"}}]}' },
+    result: one({
+      text: '',
+      finishReason: 'tool_calls',
+      toolCalls: [{ name: 'get_weather', arguments: '{"city":"Oslo"}' }],
+    }),
+  },
+  'JSON that fits a schema beside tools': {
+    request: chat({ tools: [WEATHER], responseFormat: PLACE }),
+    script: { text: '{"answer":{"city":"Oslo"}}' },
+    result: one({ text: '{"city":"Oslo"}', finishReason: 'stop', toolCalls: [] }),
   },
   'an end at a stop string': {
     request: chat({ sampling: { stop: ['three'] } }),

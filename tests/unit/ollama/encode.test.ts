@@ -231,10 +231,6 @@ describe('formats and tools', () => {
   test('tool choice none sends no tools', () => {
     expect(encode({ tools: [weather], toolChoice: { type: 'none' } }).body).not.toHaveProperty('tools');
   });
-
-  test('that a format keeps the model from calling tools is said', () => {
-    expect(encode({ tools: [weather], responseFormat: { type: 'json' } }).warnings).toHaveLength(1);
-  });
 });
 
 describe('forced tools', () => {
@@ -292,6 +288,40 @@ describe('forced tools', () => {
         },
       },
     });
+  });
+
+  test('beside a response format, the model is held to calls or to an answer, and told of both', () => {
+    const schema = { type: 'object', properties: { self: { $ref: '#' } } };
+    const { body, warnings, forced } = encode({
+      tools: [weather],
+      parallelToolCalls: false,
+      responseFormat: { type: 'jsonSchema', name: 'x', schema },
+    });
+    expect(body).not.toHaveProperty('tools');
+    expect(body.format).toEqual({
+      anyOf: [
+        callOf('weather', weather.parameters),
+        {
+          type: 'object',
+          properties: { answer: { $ref: '#/$defs/answer' } },
+          required: ['answer'],
+          additionalProperties: false,
+        },
+      ],
+      $defs: { answer: { type: 'object', properties: { self: { $ref: '#/$defs/answer' } } } },
+    });
+    expect(body.messages[0]?.content).toContain('The weather of a city');
+    expect(body.messages[0]?.content).toContain(JSON.stringify(schema));
+    expect([warnings, forced?.optional]).toEqual([[], true]);
+  });
+
+  test('beside a response format, tools that must not be called change nothing', () => {
+    const { body, forced } = encode({
+      tools: [weather],
+      toolChoice: { type: 'none' },
+      responseFormat: { type: 'json' },
+    });
+    expect([body.format, forced]).toEqual(['json', undefined]);
   });
 
   test.each([
