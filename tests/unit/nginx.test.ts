@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { VARIABLES } from '../../src/variables.ts';
+import { readComposeFile } from '../support/compose-file.ts';
 
 /** That what nginx's files say fits what the gateway does by default. That nginx does as they say: `tests/system`. */
 
@@ -55,6 +56,13 @@ describe('nginx', () => {
 
   test('spends less on a replica that cannot be reached than the time for which it is then left out', () => {
     expect(milliseconds('proxy_connect_timeout')).toBeLessThan(1000);
+  });
+
+  test('of the version that Compose has keeps a connection that was just used over a reload', () => {
+    const image = readComposeFile().services['nginx']?.image ?? '';
+    const versions = readdirSync(join(FILES, 'versions'));
+    expect(versions).toEqual([`${image.split(':')[1]}.conf`]);
+    expect(milliseconds('keepalive_min_timeout')).toBeGreaterThan(0);
   });
 
   test('needs no privileges: it listens above port 1023, and writes below /tmp and to its output', () => {
