@@ -41,6 +41,8 @@ const IMAGE_VARIABLES: Readonly<Record<string, readonly string[]>> = {
   postgres: ['POSTGRES_USER', 'POSTGRES_PASSWORD', 'POSTGRES_DB', 'POSTGRES_INITDB_ARGS'],
   redis: ['REDISCLI_AUTH'],
 };
+/** There is no embedded database here. */
+const NOT_PASSED = ['DATA_DIR'];
 /** What becomes part of another value. */
 const PARTS = ['POSTGRES_PASSWORD', 'REDIS_PASSWORD'];
 
@@ -206,6 +208,13 @@ describe('variables', () => {
     }
     const templates = readText('nginx/templates/names.conf.template');
     expect(templates).toContain(`\${${IMAGE_VARIABLES['nginx']}}`);
+  });
+
+  test('every one of the gateway’s is passed on or given a value', () => {
+    for (const [name, { environment = {} }] of gateways) {
+      const missing = gatewayVariables.filter((variable) => !Object.hasOwn(environment, variable));
+      expect([name, missing]).toEqual([name, NOT_PASSED]);
+    }
   });
 
   test('every one that the compose file reads is in .env.example, and the other way round', () => {
