@@ -173,6 +173,11 @@ describe('the compose file', () => {
     expect(new Set(named)).toEqual(new Set(Object.keys(compose.volumes)));
   });
 
+  test('bodies that wait at nginx take no memory', () => {
+    const [, path] = /^client_body_temp_path (.*);$/m.exec(readText('nginx/http.conf')) ?? [];
+    expect(compose.services['nginx']?.volumes).toContain(path);
+  });
+
   test('gateways and nginx are not killed before the grace that requests have is over', () => {
     for (const [, service] of gateways) {
       const graceMs = Number(environmentOf(service)['SHUTDOWN_GRACE_MS']);

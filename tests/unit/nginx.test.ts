@@ -65,6 +65,10 @@ describe('nginx', () => {
     expect(milliseconds('keepalive_min_timeout')).toBeGreaterThan(0);
   });
 
+  test('starts as many processes on any machine', () => {
+    expect(settingOf('worker_processes')).toMatch(/^\d$/);
+  });
+
   test('needs no privileges: it listens above port 1023, and writes below /tmp and to its output', () => {
     const ports = [...text.matchAll(/^\s*listen (\d+)/gm)].map(([, port]) => Number(port));
     expect(new Set(ports)).toEqual(new Set([3000, 3443]));
