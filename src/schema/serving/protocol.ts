@@ -33,6 +33,7 @@ export interface Extra {
   readonly authorization: string | undefined;
   /** Operations that came during a drain, on a socket that others keep open. */
   readonly held: Set<ResultStream>;
+  /** As its key is now. */
   principal?: Principal;
 }
 
@@ -82,7 +83,13 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
     if (connection.closing) return;
     if (!perKey.take(principal.keyId)) return connection.close(CLOSE.tooManySockets);
     extra.principal = principal;
-    const unwatch = gateway.watch(principal, (error) => connection.close(CLOSE.forbidden, error));
+    const unwatch = gateway.watch(
+      principal,
+      (error) => connection.close(CLOSE.forbidden, error),
+      (seen) => {
+        extra.principal = seen;
+      },
+    );
     connection.socket.once('close', () => {
       perKey.give(principal.keyId);
       unwatch();
@@ -103,14 +110,20 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
 
 /** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
 function begin(
-  { connection, held, principal }: Extra,
+  extra: Extra,
   payload: object,
   requestId: string,
   { operations, isDraining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
-  if (!principal) throw new Error('an operation came before its caller was known');
+  const { connection, held } = extra;
   const leaving = new AbortController();
-  const caller = { principal, requestId, signal: leaving.signal };
+  const caller = {
+    get principal() {
+      return principalOf(extra);
+    },
+    requestId,
+    signal: leaving.signal,
+  };
   const operation = operations.prepare(operations.parse(payload), caller);
   if (isDraining()) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
@@ -120,6 +133,11 @@ function begin(
     if (isDraining()) setImmediate(closeIfIdle, connection);
   });
   return { args: operation.args, results };
+}
+
+function principalOf({ principal }: Extra): Principal {
+  if (!principal) throw new Error('an operation came before its caller was known');
+  return principal;
 }
 
 /**

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { SchemaGateway } from '../../../src/schema/context.ts';
+import { createSchema } from '../../../src/schema/index.ts';
 import type { GraphQLServerConfig } from '../../../src/schema/serving/index.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { BEARER, type GraphQLHarness, OTHER_KEY, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
+import { readEvents } from '../../support/sse.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, refusedHandshake, type WsClient } from '../../support/ws-client.ts';
 
@@ -185,6 +188,40 @@ describe('sockets that nobody is behind any more', () => {
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
     await clock.advance(5000);
     await until(() => server.running() === 0);
+  });
+});
+
+describe('keys that change', () => {
+  test('change for the next operation of a socket that is open', async () => {
+    const server = await start();
+    const client = await connect(server);
+    server.amend({ name: 'renamed' });
+    client.subscribe('a', '{ keyName }');
+    expect((await client.next()).payload).toEqual({ data: { keyName: 'renamed' } });
+  });
+
+  test('change for the limits that are being followed, over WebSocket and as an event stream', async () => {
+    const clock = createTestClock();
+    const gateway: Partial<SchemaGateway> = {
+      limits: async ({ limits: { requestsPerMinute: limit = 0 } }) => ({
+        mode: 'exact',
+        requests: { limit, remaining: limit, resetMs: 0 },
+      }),
+      report: () => ({ ready: true, draining: false, dependencies: [] }),
+    };
+    const server = await start({}, { clock, schema: createSchema(), gateway });
+    const query = 'subscription { viewerLimits { requests { limit } } }';
+    const limitOf = (limit: number) => ({ data: { viewerLimits: { requests: { limit } } } });
+    const client = await connect(server);
+    client.subscribe('a', query);
+    expect((await client.next()).payload).toMatchObject(limitOf(60));
+    const stream = readEvents(await server.post({ query }, { accept: 'text/event-stream' }));
+    expect((await stream.next()).value).toMatchObject(limitOf(60));
+    server.amend({ limits: { requestsPerMinute: 7 } });
+    await clock.advance(1000);
+    expect((await client.next()).payload).toMatchObject(limitOf(7));
+    expect((await stream.next()).value).toMatchObject(limitOf(7));
+    await stream.return(undefined);
   });
 });
 
