@@ -8,6 +8,8 @@ import type { SocketLimits } from './limits.ts';
 export const CLOSE = {
   goingAway: { code: 1001, reason: 'Going away' },
   flood: { code: 1008, reason: 'Too many messages' },
+  unread: { code: 1008, reason: 'Too many answers left unread' },
+  pingTooLarge: { code: 1009, reason: 'The payload of a ping is too large' },
   tooMuchBeforeInit: { code: 1009, reason: 'Too much before connection_init' },
   tryAgainLater: { code: 1013, reason: 'Try again later' },
   tooManySockets: { code: 1013, reason: 'Too many connections with this key' },
@@ -59,8 +61,9 @@ export function createConnection(
   const count = () => {
     if (!mayCome()) close(CLOSE.flood);
   };
-  // A ping is answered by the library, so it costs as much as a message.
+  // A ping is answered by the library, so it costs as much as a message; and so does a pong that nobody asked for.
   socket.on('ping', count);
+  socket.on('pong', count);
   // The library answers what is not WebSocket at all, and closes; without a listener it would end the process.
   socket.on('error', () => abort());
   socket.once('close', () => {
@@ -89,6 +92,7 @@ export function createConnection(
       socket.on('message', (data: RawData, isBinary: boolean) => {
         if (closing) return;
         count();
+        if (stall.pending() > limits.operations + limits.repliesUnread) close(CLOSE.unread);
         if (closing) return;
         // Which operation it is about, nobody can tell before it is parsed.
         const excess = data instanceof Buffer ? findExcess(data, bounds) : undefined;
@@ -115,6 +119,7 @@ function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
       pending--;
       arm();
     },
+    pending: () => pending,
     cancel: () => cancel(),
   };
 }

@@ -28,6 +28,13 @@ export interface SocketLimits {
   /** How much may come in before the key is known. */
   readonly bytesBeforeInit: number;
   readonly operations: number;
+  /**
+   * Messages that may be on their way to a client that goes on sending, beyond one for each operation. Whoever reads
+   * what comes leaves none.
+   */
+  readonly repliesUnread: number;
+  /** Characters of JSON. What a ping says is sent back. */
+  readonly pingPayload: number;
   readonly perKey: number;
   readonly perAddress: number;
   readonly messagesPerSecond: number;
@@ -65,6 +72,8 @@ export const DEFAULT_LIMITS: ServingLimits = {
     initTimeoutMs: 3000,
     bytesBeforeInit: 64 * 1024,
     operations: 100,
+    repliesUnread: 50,
+    pingPayload: 1000,
     perKey: 1000,
     perAddress: 200,
     messagesPerSecond: 100,

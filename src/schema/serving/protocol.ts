@@ -52,6 +52,9 @@ export function createProtocol(options: ProtocolOptions) {
   return makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: limits.initTimeoutMs,
     onConnect: ({ extra, connectionParams }) => connect(extra, connectionParams ?? {}),
+    onPing({ extra: { connection } }, payload) {
+      if (JSON.stringify(payload ?? {}).length > limits.pingPayload) connection.close(CLOSE.pingTooLarge);
+    },
     onSubscribe({ extra }, _id, payload) {
       const requestId = createRequestId();
       try {

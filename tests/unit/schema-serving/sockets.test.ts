@@ -134,9 +134,33 @@ describe('what one socket may take', () => {
     await until(() => server.running() === 3);
   });
 
+  test('a ping that says much closes with 1009: it would be sent back', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.send({ type: 'ping', payload: { x: 'x'.repeat(900) } });
+    expect((await client.next()).payload).toEqual({ x: 'x'.repeat(900) });
+    client.send({ type: 'ping', payload: { x: 'x'.repeat(1000) } });
+    expect((await client.closed).code).toBe(1009);
+  });
+
+  test('who sends on and does not read what comes of it is cut off', async () => {
+    const socket = { operations: 2, repliesUnread: 5, messageBurst: 1e6, pingMs: 1e9, closeMs: 50 };
+    const server = await start({ limits: { socket } });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    // What the kernel's buffers take is not the server's.
+    for (let size = 0; size < 20_000_000; size += 1_000_000) server.say('x'.repeat(1_000_000));
+    for (let count = 0; count < 20; count++)
+      client.subscribe(`refused ${count}`, '{ there is no such field }');
+    await until(() => server.running() === 0 && server.watching() === 0);
+  });
+
   test.each([
     ['messages', (client: WsClient) => client.send({ type: 'pong' })],
     ['pings of WebSocket', (client: WsClient) => client.socket.ping()],
+    ['pongs of WebSocket', (client: WsClient) => client.socket.pong()],
   ])('a flood of %s closes with 1008, and its operations end', async (_name, flood) => {
     const server = await start({ limits: { socket: { messageBurst: 50, messagesPerSecond: 1 } } });
     const client = await connect(server);
