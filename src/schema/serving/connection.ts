@@ -14,6 +14,7 @@ export const CLOSE = {
   tryAgainLater: { code: 1013, reason: 'Try again later' },
   tooManySockets: { code: 1013, reason: 'Too many connections with this key' },
   invalidMessage: { code: 4400, reason: 'Invalid message received' },
+  idTooLong: { code: 4400, reason: 'The id is too long' },
   forbidden: { code: 4403, reason: 'Forbidden' },
   internalError: { code: 4500, reason: 'Internal server error' },
 } as const satisfies Record<string, CloseReason>;

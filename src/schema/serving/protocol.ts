@@ -146,9 +146,6 @@ function principalOf({ principal }: Extra): Principal {
 /**
  * The results of an operation, which begins when the first is asked for. Every operation looks like a stream to
  * graphql-ws, because a stream is what it lets clients cancel. Leaving it aborts the operation, whatever is awaited.
- *
- * Who has left is never answered again: graphql-ws would take an end for that of the operation which by then may have the
- * same id, complete it towards the client and forget it. What waits for that answer is collected as garbage.
  */
 function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () => void): ResultStream {
   let stream: ResultStream | undefined;
@@ -171,7 +168,7 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
     },
     async next() {
       const result = single ? DONE : await (stream ? stream.next() : begin());
-      if (left) return await new Promise(() => undefined);
+      if (left) return DONE;
       if (result.done) onEnd();
       return result;
     },

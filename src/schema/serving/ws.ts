@@ -7,6 +7,7 @@ import type { CorsOrigins } from '../../http/cors.ts';
 import type { JsonBounds } from '../../http/json-bounds.ts';
 import { addressOf, createCap } from './caps.ts';
 import { CLOSE, type Connection, createConnection } from './connection.ts';
+import { withOwnIds } from './operation-ids.ts';
 import { closeIfIdle, createProtocol, type Extra, type ProtocolOptions } from './protocol.ts';
 import { logBug } from './refusal.ts';
 
@@ -31,7 +32,7 @@ export function createWebSocketHandler(options: WebSocketOptions) {
     noServer: true,
     clientTracking: false,
     perMessageDeflate: false,
-    // One message a turn: graphql-ws mixes up operations of one id that come and go within one.
+    // One message a turn, so that a hundred documents at once do not keep everybody else waiting.
     allowSynchronousEvents: false,
     maxPayload: options.maxMessageBytes,
     maxFragments: 1024,
@@ -49,13 +50,14 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       if (extra.principal) return stopCounting();
       connection.close(CLOSE.tooMuchBeforeInit);
     });
+    const { send, onMessage } = withOwnIds(connection);
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
-        send: connection.send,
+        send,
         close: (code = 1000, reason = '') => connection.close({ code, reason }),
         onMessage: (listener) =>
-          connection.onMessage((data) =>
+          onMessage((data) =>
             listener(data).catch((thrown: unknown) => {
               logBug(thrown, undefined, telemetry);
               connection.close(CLOSE.internalError);
