@@ -39,6 +39,10 @@ export interface SocketLimits {
   readonly perAddress: number;
   readonly messagesPerSecond: number;
   readonly messageBurst: number;
+  /** How long a message may take from its first byte to its last; as long as a request over HTTP. */
+  readonly messageMs: number;
+  /** Bytes of messages that a key has begun and not finished. One message is always allowed, however large it may be. */
+  readonly unfinishedPerKey: number;
   /** A socket that has not answered one ping when the next is due is gone. */
   readonly pingMs: number;
   /** How long a client may leave a message unread. */
@@ -78,6 +82,8 @@ export const DEFAULT_LIMITS: ServingLimits = {
     perAddress: 200,
     messagesPerSecond: 100,
     messageBurst: 250,
+    messageMs: 120_000,
+    unfinishedPerKey: 100 * 1024 * 1024,
     pingMs: 12_000,
     stallMs: 30_000,
     closeMs: 5000,

@@ -121,6 +121,48 @@ describe('what one socket may take', () => {
     expect([1008, 1009, 1006]).toContain((await client.closed).code);
   });
 
+  test('a message that does not come to its end in time closes with 1008, whatever comes in between', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { messageMs: 5000, pingMs: 1e9 } } }, { clock });
+    const client = await connect(server);
+    client.send({ type: 'ping' });
+    await client.next();
+    const idle = clock.pending();
+    await clock.advance(5000);
+    client.socket.send('{"type":', { fin: false });
+    await until(() => clock.pending() > idle);
+    await clock.advance(4999);
+    client.socket.send('"ping"}', { fin: true });
+    expect((await client.next()).type).toBe('pong');
+    expect(clock.pending()).toBe(idle);
+
+    client.socket.send('{"type":', { fin: false });
+    await until(() => clock.pending() > idle);
+    client.socket.ping();
+    await once(client.socket, 'pong');
+    await clock.advance(5000);
+    expect(await client.closed).toEqual({ code: 1008, reason: 'A message took too long' });
+  });
+
+  test('what all sockets of a key have begun to send and not finished is bounded, and comes back', async () => {
+    const server = await start({ maxBodyBytes: 1000, limits: { socket: { unfinishedPerKey: 1000 } } });
+    const [first, second, third] = [await connect(server), await connect(server), await connect(server)];
+    const begin = async (client: WsClient) => {
+      client.socket.send(`{"type":"ping","payload":{"x":"${'x'.repeat(600)}`, { fin: false });
+      client.socket.ping();
+      await once(client.socket, 'pong');
+    };
+    await begin(first);
+    await Promise.race([begin(second), second.closed]);
+    expect((await second.closed).code).toBe(1013);
+    first.socket.send('"}}', { fin: true });
+    expect((await first.next()).type).toBe('pong');
+    await begin(third);
+    third.socket.terminate();
+    await until(() => server.watching() === 1);
+    await begin(first);
+  });
+
   test('operations beyond the cap are refused one by one; the socket and the others live on', async () => {
     const server = await start({ limits: { socket: { operations: 3 } } });
     const client = await connect(server);
