@@ -48,7 +48,7 @@ export function createConnection(
   const operations = new Set<AbortController>();
   const mayCome = createAllowance(limits.messagesPerSecond, limits.messageBurst, clock);
   const stall = createStallGuard(limits.stallMs, clock, () => socket.terminate());
-  const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, clock), stall.cancel];
+  const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, stall, clock), stall.cancel];
   let closing = false;
 
   const abort = (reason?: Error) => {
@@ -106,6 +106,8 @@ export function createConnection(
   };
 }
 
+type StallGuard = ReturnType<typeof createStallGuard>;
+
 /** Acts when something has been on its way for `stallMs` and nothing has arrived meanwhile. */
 function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
   let pending = 0;
@@ -127,14 +129,23 @@ function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
   };
 }
 
-/** Pings now and then. Whoever has not answered when the next one is due is gone. @returns the function that ends it. */
-function keepAlive(socket: WebSocket, pingMs: number, clock: Clock): () => void {
+/**
+ * Pings now and then. Whoever has not answered when the next one is due is gone; but while something is on its way, so may
+ * be the ping, and whether the client reads is for the stall guard to say. @returns the function that ends it.
+ */
+function keepAlive(socket: WebSocket, pingMs: number, stall: StallGuard, clock: Clock): () => void {
   let answered = true;
   let cancel = () => {};
   const ping = () => {
-    if (!answered) return socket.terminate();
-    answered = false;
-    if (socket.readyState === socket.OPEN) socket.ping();
+    if (stall.pending() > 0) answered = true;
+    else {
+      if (!answered) return socket.terminate();
+      answered = false;
+      if (socket.readyState === socket.OPEN) {
+        stall.sending();
+        socket.ping(undefined, undefined, stall.sent);
+      }
+    }
     cancel = clock.after(pingMs, ping);
   };
   socket.on('pong', () => {

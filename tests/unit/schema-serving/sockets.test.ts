@@ -235,6 +235,24 @@ describe('sockets that nobody is behind any more', () => {
     expect((await alive.next()).type).toBe('next');
   });
 
+  test('who does not answer a ping because much else is on its way is left to the stall limit', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { pingMs: 1000, stallMs: 10_000 } } }, { clock });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    const before = clock.pending();
+    const text = 'x'.repeat(1_000_000);
+    for (let count = 0; count < 20; count++) server.say(text);
+    await until(() => clock.pending() > before);
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(9999);
+    expect(server.watching()).toBe(1);
+    await clock.advance(1);
+    await until(() => server.watching() === 0);
+  });
+
   test('a reader that has stopped reading holds little, and is cut off after the stall limit', async () => {
     const clock = createTestClock();
     const server = await start({ limits: { socket: { pingMs: 1e9, stallMs: 5000 } } }, { clock });
