@@ -113,6 +113,7 @@ const ApiKeyFilter = builder.inputType('ApiKeyFilter', {
 builder.queryFields((t) => ({
   apiKeys: t.field({
     type: ApiKeyConnection,
+    nullable: true,
     scope: 'keys:read',
     description: 'The API keys, newest first.',
     args: {

@@ -144,6 +144,7 @@ export const UsageBucketType = builder.objectRef<UsageBucket>('UsageBucket').imp
 builder.queryField('usage', (t) =>
   t.field({
     type: [UsageBucketType],
+    nullable: true,
     scope: 'usage:read',
     description:
       'Sums over the requests of the key, or of every key for a key that may read keys. Oldest first; intervals without a request are absent.',

@@ -240,7 +240,7 @@ describe('looking at keys', () => {
     ['after', { after: 'x'.repeat(2000) }],
   ])('a wrong %s is an error at the top level that names it', async (argument, variables) => {
     const { data, errors } = await harness.execute(LIST, variables);
-    expect(data).toBeNull();
+    expect(data).toEqual({ apiKeys: null });
     expect(errors?.map(({ path, extensions }) => ({ path, extensions }))).toEqual([
       { path: ['apiKeys'], extensions: { code: 'INVALID_REQUEST', retryable: false, argument } },
     ]);
