@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { freeUrl, startMeasured } from '../machine.ts';
@@ -30,6 +30,14 @@ export function startEmbedded(site: Site): Promise<Running> {
   return startGateway(site, ROOT, {});
 }
 
+/** Those of Node with which `npm start` runs it. */
+function startFlags(root: string): readonly string[] {
+  const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
+  return String(scripts.start)
+    .split(' ')
+    .filter((word) => word.startsWith('--'));
+}
+
 function shared({ stores }: Site): Readonly<Record<string, string>> {
   return { DATABASE_URL: stores.databaseUrl, REDIS_URL: stores.redisUrl };
 }
@@ -43,7 +51,7 @@ async function startGateway(
   const { port, url } = await freeUrl();
   const dataDirectory = mkdtempSync(join(tmpdir(), 'llm-gateway-bench-'));
   const server = await startMeasured({
-    command: [process.execPath, ...profiling(site), 'src/main.ts'],
+    command: [process.execPath, ...profiling(site), ...startFlags(root), 'src/main.ts'],
     cwd: root,
     url,
     ready: '/health',

@@ -209,7 +209,7 @@ const UNKNOWN_KEY = `llmgw_${'0'.repeat(64)}`;
 const KILL = `
   for (const pid of require('node:fs').readdirSync('/proc').filter((name) => Number(name) > 1)) {
     const command = require('node:fs').readFileSync('/proc/' + pid + '/cmdline', 'utf8');
-    if (command === 'node\\0src/main.ts\\0') process.kill(Number(pid), 'SIGKILL');
+    if (/^node\\0.*src\\/main\\.ts\\0$/.test(command)) process.kill(Number(pid), 'SIGKILL');
   }`;
 
 async function describeImage(engine: Engine, image: string): Promise<string> {

@@ -360,7 +360,9 @@ describe('the Dockerfile', () => {
   test('it runs unprivileged, in production, and hears SIGTERM itself', () => {
     expect(valuesOf('USER')).toEqual(['1000:1000']);
     expect(valuesOf('ENV').join(' ')).toContain('NODE_ENV=production');
-    expect(valuesOf('CMD')).toEqual(['["node", "src/main.ts"]']);
+    // As `npm start` does, flags included.
+    const { start } = JSON.parse(readText('package.json')).scripts;
+    expect(valuesOf('CMD').map((command) => JSON.parse(command).join(' '))).toEqual([start]);
     expect(valuesOf('ENTRYPOINT')).toEqual([]);
   });
 
