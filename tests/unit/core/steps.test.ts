@@ -11,6 +11,7 @@ import {
   failing,
   finished,
   model,
+  type Pipeline,
   PRINCIPAL,
   type Script,
   started,
@@ -292,6 +293,59 @@ describe('failover', () => {
     pipeline.script('ollama-2', fail('upstream_busy'));
     expect(await codeOf(collect(pipeline.run()))).toBe('upstream_busy');
     expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 0 }]);
+  });
+});
+
+describe('a backend that keeps failing', () => {
+  const idleAndBusy = (sick: Script) => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2', { inFlight: 1 })];
+    pipeline.script('ollama-1', sick);
+    pipeline.script('ollama-2', answer);
+    return pipeline;
+  };
+  const askedOf = (pipeline: Pipeline) => pipeline.asked.map((one) => one.backend);
+  const breaksOff: Script = async function* () {
+    yield [started(), content('Hi')];
+    throw new GatewayError('upstream_failed', 'gone');
+  };
+
+  test.each([
+    ['at once', fail('upstream_failed')],
+    ['in the middle of its answers', breaksOff],
+  ])('%s is asked after the others, though it is idle, until a trial succeeds', async (_, sick) => {
+    const pipeline = idleAndBusy(sick);
+    for (let n = 0; n < 10; n++) await codeOf(collect(pipeline.run()));
+    expect(askedOf(pipeline).filter((id) => id === 'ollama-1')).toHaveLength(3);
+    pipeline.script('ollama-1', answer);
+    await pipeline.clock.advance(5_000);
+    pipeline.asked.length = 0;
+    for (let n = 0; n < 3; n++) await collect(pipeline.run());
+    expect(askedOf(pipeline)).toEqual(['ollama-1', 'ollama-1', 'ollama-1']);
+  });
+
+  test('is still asked where there is no other', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', breaksOff, breaksOff, breaksOff, breaksOff, answer);
+    for (let n = 0; n < 4; n++) expect(await codeOf(collect(pipeline.run()))).toBe('upstream_failed');
+    expect(await codeOf(collect(pipeline.run()))).toBe('no error');
+  });
+
+  test('is not one whose callers ask for the impossible, or leave', async () => {
+    const pipeline = idleAndBusy(fail('invalid_request'));
+    for (let n = 0; n < 4; n++) await codeOf(collect(pipeline.run()));
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      await untilAborted(signal).catch(() => {
+        throw new GatewayError('upstream_incomplete', 'gone');
+      });
+    });
+    for (let n = 0; n < 4; n++) {
+      const stream = pipeline.run();
+      await stream.next();
+      await stream.return?.();
+    }
+    expect(askedOf(pipeline)).toEqual(Array(8).fill('ollama-1'));
   });
 });
 

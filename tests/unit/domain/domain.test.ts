@@ -82,12 +82,14 @@ describe('model names', () => {
 });
 
 describe('routing', () => {
+  const noneFails = () => false;
+
   test('prefers fewest in flight, then a loaded copy, then takes turns', () => {
     const busy = backend('busy', { inFlight: 2 });
     const cold = backend('cold', { loaded: new Set() });
     const warm = backend('warm');
     const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
-      rankBackends('llama3.1:8b', list, turn).map((one) => one.id);
+      rankBackends('llama3.1:8b', list, turn, noneFails).map((one) => one.id);
     expect(order(0, busy, cold, warm)).toEqual(['warm', 'cold', 'busy']);
     expect([0, 1, 2].map((turn) => order(turn, backend('a'), backend('b'))[0])).toEqual(['a', 'b', 'a']);
   });
@@ -98,8 +100,14 @@ describe('routing', () => {
       backend('bare', { models: new Map() }),
       backend('good'),
     ];
-    expect(rankBackends('llama3.1:8b', list, 5).map((one) => one.id)).toEqual(['good']);
+    expect(rankBackends('llama3.1:8b', list, 5, noneFails).map((one) => one.id)).toEqual(['good']);
     expect([...servedModels(list).keys()]).toEqual(['llama3.1:8b']);
+  });
+
+  test('puts a backend that keeps failing last, and does not leave it out', () => {
+    const list = [backend('failing'), backend('busy', { inFlight: 9 })];
+    const order = rankBackends('llama3.1:8b', list, 0, (one) => one.id === 'failing');
+    expect(order.map((one) => one.id)).toEqual(['busy', 'failing']);
   });
 
   test('a model known only to a backend that is away is still known', () => {
