@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Simulator, startSimulator } from '../../simulator/server.ts';
-import { chat, openStream, statusOf } from '../support/caller.ts';
+import { chat, loadModel, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, startGateway, TEST_KEY } from '../support/gateway.ts';
 import { type Operator, openOperator } from '../support/operator.ts';
@@ -133,7 +133,7 @@ test('an Ollama whose every answer breaks off soon gets no more requests, though
   for (const simulator of [sick, sound]) {
     stack.defer(() => simulator.close());
     // Both have the model in memory when the gateway first looks at them.
-    await fetch(`${simulator.url}/api/chat`, { method: 'POST', body: '{"model":"llama3.1:8b"}' });
+    await loadModel(simulator);
   }
   const own = await startGateway({ OLLAMA_URLS: `${sick.url},${sound.url}` });
   stack.defer(async () => void (await own.stop()));

@@ -84,14 +84,22 @@ describe('model names', () => {
 describe('routing', () => {
   const noneFails = () => false;
 
-  test('prefers fewest in flight, then a loaded copy, then takes turns', () => {
-    const busy = backend('busy', { inFlight: 2 });
-    const cold = backend('cold', { loaded: new Set() });
-    const warm = backend('warm');
-    const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
-      rankBackends('llama3.1:8b', list, turn, noneFails).map((one) => one.id);
-    expect(order(0, busy, cold, warm)).toEqual(['warm', 'cold', 'busy']);
+  const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
+    rankBackends('llama3.1:8b', list, turn, noneFails).map((one) => one.id);
+
+  test('prefers fewest in flight, then takes turns', () => {
+    expect(order(0, backend('busy', { inFlight: 2 }), backend('idle'))).toEqual(['idle', 'busy']);
     expect([0, 1, 2].map((turn) => order(turn, backend('a'), backend('b'))[0])).toEqual(['a', 'b', 'a']);
+  });
+
+  test('prefers a copy in memory until it has four more requests to work on than one to be loaded', () => {
+    const cold = backend('cold', { inFlight: 1, loaded: new Set() });
+    expect(order(0, cold, backend('warm', { inFlight: 4 }))).toEqual(['warm', 'cold']);
+    expect(order(0, cold, backend('warm', { inFlight: 6 }))).toEqual(['cold', 'warm']);
+    expect([0, 1].map((turn) => order(turn, cold, backend('warm', { inFlight: 5 }))[0])).toEqual([
+      'cold',
+      'warm',
+    ]);
   });
 
   test('leaves out the unhealthy and those without the model', () => {
