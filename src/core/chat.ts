@@ -41,8 +41,12 @@ export function steps(deps: InferenceDependencies): readonly Step[] {
 export function createHandler(deps: InferenceDependencies): Handler {
   const ask: Handler = (request, call) => {
     if (call.backendId === '') throw new GatewayError('internal', 'The request was not routed.');
+    const onRead = (withheld: number) => {
+      call.notes.outputs += withheld;
+      call.onRead?.();
+    };
     return request.kind === 'chat'
-      ? deps.provider.chat(call.backendId, request, call.signal)
+      ? deps.provider.chat(call.backendId, request, call.signal, onRead)
       : deps.provider.embed(call.backendId, request, call.signal);
   };
   return steps(deps).reduceRight((next, step) => step(next), ask);

@@ -5,9 +5,12 @@ import { forwardAbort } from '../stream.ts';
 
 /** In milliseconds. Connecting has its own deadline, in the provider. */
 export interface Deadlines {
-  /** Until the first event: minutes, as the backend may be loading the model or working through others' requests. */
+  /**
+   * Until something of the answer comes: minutes, as the backend may be loading the model or working through others'
+   * requests.
+   */
   readonly firstEventMs: number;
-  /** Between two events: generous, as Ollama is silent while a model writes a tool call. */
+  /** Between two reads, with events in them or not: generous, as Ollama is silent while a model writes a tool call. */
   readonly betweenEventsMs: number;
   /** For the whole request, from its arrival. */
   readonly totalMs: number;
@@ -34,13 +37,16 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
           }
         });
       let cancelTimer = watch();
+      const waitForNext = () => {
+        due = Math.min(clock.now() + limits.betweenEventsMs, end);
+      };
 
       try {
-        for await (const batch of next(request, { ...call, signal: attempt.signal })) {
+        for await (const batch of next(request, { ...call, signal: attempt.signal, onRead: waitForNext })) {
           // While the reader is busy with the batch, the backend is not what we wait for.
           due = end;
           yield batch;
-          due = Math.min(clock.now() + limits.betweenEventsMs, end);
+          waitForNext();
         }
       } catch (error) {
         throw late ?? error;

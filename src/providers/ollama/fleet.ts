@@ -64,7 +64,7 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
       if (clock.now() - lastLook.at >= 1000) lastLook = { at: clock.now(), done: lookEverywhere() };
       return lastLook.done;
     },
-    chat: (id, request, signal) => chat(members.get(id), request, settings, signal),
+    chat: (id, request, signal, onRead) => chat(members.get(id), request, settings, signal, onRead),
     embed: (id, request, signal) => embed(members.get(id), request, settings, signal),
     async close() {
       const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');
@@ -118,6 +118,7 @@ async function* chat(
   request: ChatRequest,
   settings: Settings,
   signal: AbortSignal,
+  onRead: (withheld: number) => void = () => undefined,
 ): ChatStream {
   const { backend, client } = known(member);
   const model = backend.seen.models.get(request.model);
@@ -142,6 +143,7 @@ async function* chat(
       const bytes = await exchange.read();
       backend.noteLife();
       const events = bytes ? decoder.push(bytes) : decoder.end();
+      onRead(decoder.withheld);
       // Given back before the events are handed over: a reader that has the last one need not come back for more.
       if (decoder.finished) {
         exchange.release();

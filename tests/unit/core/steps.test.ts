@@ -350,7 +350,7 @@ describe('a backend that keeps failing', () => {
 });
 
 describe('a caller who leaves', () => {
-  const hanging: Script = async function* (signal) {
+  const hanging = async function* (signal: AbortSignal) {
     await untilAborted(signal);
     yield [];
   };
@@ -362,7 +362,7 @@ describe('a caller who leaves', () => {
       signal.addEventListener('abort', () => {
         aborted = true;
       });
-      yield* hanging(signal, chatRequest());
+      yield* hanging(signal);
     });
     const stream = pipeline.run();
     const pending = codeOf(stream.next());
@@ -380,7 +380,7 @@ describe('a caller who leaves', () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', async function* (signal) {
       yield [started(), content('a'), content('b'), content('c')];
-      yield* hanging(signal, chatRequest());
+      yield* hanging(signal);
     });
     const stream = pipeline.run();
     await stream.next();
@@ -391,6 +391,24 @@ describe('a caller who leaves', () => {
     });
     const { promptTokens = 0 } = pipeline.records[0]?.usage ?? {};
     expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: promptTokens + 3 }]);
+  });
+
+  test('in the middle of a call that is held back is charged as much of it as was made', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      yield [started()];
+      onRead(2);
+      onRead(1);
+      yield* hanging(signal);
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    const next = codeOf(stream.next());
+    await pipeline.clock.advance(0);
+    await stream.return?.();
+    expect(await next).toBe('client_closed');
+    expect(pipeline.records[0]).toMatchObject({ status: 'cancelled', usage: { completionTokens: 3 } });
+    expect(pipeline.settled[0]?.tokens).toBeGreaterThan(3);
   });
 
   test('while the limits are being decided gives back what was taken and reaches no backend', async () => {
@@ -472,6 +490,38 @@ describe('deadlines', () => {
       expect(pipeline.clock.pending()).toBe(0);
     },
   );
+
+  test('output that is held back is a sign of life, and what is left of it is charged', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      yield [started()];
+      for (let n = 0; n < 5; n++) {
+        await new Promise<void>((resolve) => void pipeline.clock.after(9_000, resolve));
+        onRead(1);
+      }
+      await untilAborted(signal);
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    const next = codeOf(stream.next());
+    await pipeline.clock.advance(54_999);
+    expect(pipeline.records).toEqual([]);
+    await pipeline.clock.advance(1);
+    expect(await next).toBe('upstream_timeout');
+    expect(pipeline.records[0]?.usage).toMatchObject({ completionTokens: 5, estimated: true });
+  });
+
+  test('the first bytes of an answer, be they no event, end the wait for it to begin', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      onRead(0);
+      await untilAborted(signal);
+      yield [];
+    });
+    const next = codeOf(pipeline.run().next());
+    await pipeline.clock.advance(10_000);
+    expect(await next).toBe('upstream_timeout');
+  });
 
   test('a reader who takes its time is not the backend’s silence', async () => {
     const pipeline = createPipeline();
