@@ -192,6 +192,14 @@ export function decodeSocketError(error: Error, answered: boolean, backend: stri
   });
 }
 
+/** Whatever waits for a backend that has been silent for long. */
+export function abandoned(backend: string): GatewayError {
+  return new GatewayError('upstream_unavailable', 'The model server cannot be reached.', {
+    detail: `${backend}: silent for too long`,
+    retryAfterMs: BUSY_RETRY_MS,
+  });
+}
+
 const CONNECT_FAILURES: ReadonlySet<string> = new Set([
   'ECONNREFUSED',
   'EHOSTDOWN',

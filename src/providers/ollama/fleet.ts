@@ -135,10 +135,11 @@ async function* chat(
     logprobs: request.logprobs !== undefined,
     randomBytes,
   });
-  const leave = backend.enter();
+  const visit = backend.enter(signal);
   let exchange: Exchange | undefined;
   try {
-    exchange = await client.open({ path: '/api/chat', body }, signal);
+    exchange = await client.open({ path: '/api/chat', body }, visit.signal);
+    visit.answered();
     while (!decoder.finished) {
       const bytes = await exchange.read();
       backend.noteLife();
@@ -147,7 +148,7 @@ async function* chat(
       // Given back before the events are handed over: a reader that has the last one need not come back for more.
       if (decoder.finished) {
         exchange.release();
-        leave();
+        visit.leave();
       }
       if (events.length > 0) yield events;
       if (decoder.failure) throw decoder.failure;
@@ -157,7 +158,7 @@ async function* chat(
     throw error;
   } finally {
     if (!decoder.finished) exchange?.cancel();
-    leave();
+    visit.leave();
   }
 }
 
@@ -174,15 +175,15 @@ async function* embed(
   const { backend, client } = known(member);
   const body = JSON.stringify(encodeEmbedding(request, settings));
   const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
-  const leave = backend.enter();
+  const visit = backend.enter(signal);
   try {
-    const answer = await client.json({ path: '/api/embed', body }, signal, maxBytes);
-    leave();
+    const answer = await client.json({ path: '/api/embed', body }, visit.signal, maxBytes);
+    visit.leave();
     yield decodeEmbedding(answer, request);
   } catch (error) {
     backend.noteFailure(error);
     throw error;
   } finally {
-    leave();
+    visit.leave();
   }
 }
