@@ -445,6 +445,53 @@ describe('a caller who leaves', () => {
   });
 });
 
+describe('an answer without end', () => {
+  const MEBIBYTE = 'x'.repeat(1024 * 1024);
+  const logprob = { token: 'x', logprob: 0, top: [] };
+  const endless = (event: ChatEvent, ended: () => void): Script =>
+    async function* () {
+      try {
+        yield [started()];
+        for (;;) yield [event];
+      } finally {
+        ended();
+      }
+    };
+
+  test.each<[string, ChatEvent]>([
+    ['of text', content(MEBIBYTE)],
+    ['of reasoning', { type: 'reasoning', choice: 0, text: MEBIBYTE }],
+    ['of tool calls', { type: 'toolCall', choice: 0, index: 0, id: '', name: '', arguments: MEBIBYTE }],
+    ['of log probabilities', { type: 'content', choice: 0, text: '', logprobs: Array(16_384).fill(logprob) }],
+  ])('%s, asked for as a whole, is ended at 16 MiB and paid for', async (_, event) => {
+    const pipeline = createPipeline();
+    let isEnded = false;
+    pipeline.script(
+      'ollama-1',
+      endless(event, () => {
+        isEnded = true;
+      }),
+    );
+    expect(await codeOf(collect(pipeline.run(chatRequest(), { streamed: false })))).toBe(
+      'upstream_incomplete',
+    );
+    expect(isEnded).toBe(true);
+    expect(pipeline.records[0]).toMatchObject({ status: 'error', errorCode: 'upstream_incomplete' });
+    expect(pipeline.records[0]?.usage.completionTokens).toBe(16);
+  });
+
+  test('is ended by nothing but time where it is streamed', async () => {
+    const pipeline = createPipeline();
+    pipeline.script(
+      'ollama-1',
+      endless(content(MEBIBYTE), () => undefined),
+    );
+    const stream = pipeline.run();
+    for (let batch = 0; batch < 32; batch++) expect((await stream.next()).done).toBe(false);
+    await stream.return?.();
+  });
+});
+
 test('a key that becomes invalid ends what runs under it, at once', async () => {
   const pipeline = createPipeline();
   pipeline.script('ollama-1', async function* (signal) {

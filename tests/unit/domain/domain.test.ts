@@ -152,6 +152,16 @@ describe('folding', () => {
     });
   });
 
+  test('keeps every token of a long answer, in order', async () => {
+    const tokens = Array.from({ length: 5000 }, (_, n) => `${n} `);
+    async function* stream() {
+      yield [started()];
+      for (const token of tokens) yield [content(token)];
+      yield [finished()];
+    }
+    expect((await foldChat(stream())).choices[0]?.text).toBe(tokens.join(''));
+  });
+
   test('does not take a stream that merely ended for an answer', async () => {
     async function* stream() {
       yield [started(), content('a')];
