@@ -98,10 +98,8 @@ export function createGateway(deps: GatewayDependencies): Gateway {
       get limits() {
         return notes.limits;
       },
-      events: cancellable(
-        (signal) => numbered(handler(request, { ...call, signal })),
-        caller.signal,
-        shutdown,
+      events: numbered(
+        cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown),
       ),
     };
   }
@@ -135,9 +133,17 @@ export function createGateway(deps: GatewayDependencies): Gateway {
   };
 }
 
-async function* numbered(
-  stream: AsyncIterable<readonly InferenceEvent[]>,
-): AsyncGenerator<readonly Numbered<InferenceEvent>[]> {
+function numbered(stream: Cancellable<InferenceEvent>): Cancellable<Numbered<InferenceEvent>> {
   let sequence = 0;
-  for await (const batch of stream) yield batch.map((event) => ({ ...event, sequence: sequence++ }));
+  const number = (event: InferenceEvent) => ({ ...event, sequence: sequence++ });
+  type Result<E> = IteratorResult<readonly E[]>;
+  const take = (result: Result<InferenceEvent>): Result<Numbered<InferenceEvent>> =>
+    result.done ? result : { done: false, value: result.value.map(number) };
+  return {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    next: () => stream.next().then(take),
+    return: async () => take((await stream.return?.()) ?? { done: true, value: undefined }),
+  };
 }

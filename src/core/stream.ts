@@ -30,21 +30,20 @@ export function cancellable<E>(
   if (outers.some((outer) => outer.aborted)) abort();
 
   const iterator = source(controller.signal)[Symbol.asyncIterator]();
+  const take = (result: IteratorResult<readonly E[]>) => {
+    if (result.done) done();
+    return result;
+  };
+  const refuse = (error: unknown) => {
+    done();
+    throw error;
+  };
 
   return {
     [Symbol.asyncIterator]() {
       return this;
     },
-    async next() {
-      try {
-        const result = await iterator.next();
-        if (result.done) done();
-        return result;
-      } catch (error) {
-        done();
-        throw error;
-      }
-    },
+    next: () => iterator.next().then(take, refuse),
     async return() {
       done();
       abort();

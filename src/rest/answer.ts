@@ -75,7 +75,8 @@ export async function sendStream<E extends ChatEvent>(
   try {
     for await (const batch of held.stream) {
       const frames = encoder.encode(batch);
-      if (frames !== '') await out.write(frames);
+      const full = frames === '' ? undefined : out.write(frames);
+      if (full !== undefined) await full;
     }
     out.end(encoder.end() + DONE);
   } catch (thrown) {

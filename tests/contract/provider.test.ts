@@ -208,7 +208,7 @@ describe('tools', () => {
       toolChoice: { type: 'required' },
       parallelToolCalls: false,
     });
-    const text = '{"name":"weather","arguments":{"city":"Reykjavík"}}';
+    const text = `{"name":"weather","arguments":{"city":"${'Llanfair '.repeat(12)}"}}`;
 
     /** The whole way from the core to the wire, on which each read takes so long by the clock of the deadlines. */
     const createSlowPipeline = (readMs: number) => {
@@ -224,7 +224,7 @@ describe('tools', () => {
     };
 
     test('may take longer than the longest silence, as long as tokens come', async () => {
-      simulator.script({ text, paceMs: 5 });
+      simulator.script({ text, paceMs: 20 });
       const pipeline = createSlowPipeline(9_000);
       const begunAt = pipeline.clock.now();
       const { events, error } = await drain(pipeline.run(forced));

@@ -99,6 +99,43 @@ describe('handlers', () => {
   });
 });
 
+describe('many requests at once', () => {
+  const POST = 'POST /work HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n';
+  const GET = 'GET /health HTTP/1.1\r\nHost: a\r\n\r\n';
+
+  test('with a body do not all come before a small one that arrives with them', async () => {
+    const begun: string[] = [];
+    const { connect } = await startServer({
+      fallback(request, response) {
+        begun.push(String(request.url));
+        response.end();
+      },
+    });
+    const [many, one] = [await connect(), await connect()];
+    many.send(POST.repeat(40));
+    one.send(GET);
+    await until(() => begun.length === 41);
+    expect(begun.indexOf('/health')).toBeLessThan(20);
+  });
+
+  test('are not begun for a client that has left while they waited for their turn', async () => {
+    const begun: string[] = [];
+    const { connect, server } = await startServer({
+      fallback(request, response) {
+        begun.push(String(request.url));
+        if (request.url === '/work') request.socket.destroy();
+        else response.end();
+      },
+    });
+    (await connect()).send(POST.repeat(40));
+    await until(() => begun.length > 0);
+    (await connect()).send(POST.replace('/work', '/last'));
+    await until(() => begun.includes('/last'));
+    expect(begun.length).toBeLessThan(20);
+    await until(() => server.inFlight() === 0);
+  });
+});
+
 describe('a complete answer', () => {
   /** More than the buffers of both ends of a connection take. */
   const LARGE = 'x'.repeat(32 * 2 ** 20);

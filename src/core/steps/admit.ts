@@ -5,6 +5,7 @@ import type { Claim, Decision, Limits } from '../../domain/limit.ts';
 import { totalTokens } from '../../domain/usage.ts';
 import type { Call, Step } from '../call.ts';
 import { type Clock, LEASE_RENEW_MS, type Limiter, type Telemetry } from '../ports.ts';
+import { staged } from '../stage.ts';
 
 /**
  * One decision over requests per minute, tokens per minute and concurrent requests. What the request may take is held
@@ -17,25 +18,24 @@ export function admit(deps: {
 }): Step {
   const { limiter, telemetry, clock } = deps;
   const leases = createLeases(limiter, clock);
-  return (next) =>
-    async function* (request, call) {
-      const { limits } = call.principal;
-      if (Object.keys(limits).length === 0) {
-        yield* next(request, call);
-        return;
-      }
-      const claim = toClaim(request, call);
-      const decision = await limiter.claim(claim);
-      call.notes.limits = decision.state;
-      if (!decision.admitted) {
-        telemetry.limitHit(decision.refusedBy);
-        throw refusal(decision, claim);
-      }
-      const release = leases.keep(claim);
-      try {
+  return (next) => (request, call) => {
+    if (Object.keys(call.principal.limits).length === 0) return next(request, call);
+    const claim = toClaim(request, call);
+    let release: (() => void) | undefined;
+    return staged({
+      async open() {
+        const decision = await limiter.claim(claim);
+        call.notes.limits = decision.state;
+        if (!decision.admitted) {
+          telemetry.limitHit(decision.refusedBy);
+          throw refusal(decision, claim);
+        }
+        release = leases.keep(claim);
         call.signal.throwIfAborted();
-        yield* next(request, call);
-      } finally {
+        return next(request, call);
+      },
+      close() {
+        if (!release) return;
         release();
         const used = totalTokens(call.notes.usage()) ?? 0;
         // Nobody waits for it: the answer is out, and a limiter whose store is away has its own way to catch up.
@@ -44,8 +44,9 @@ export function admit(deps: {
             error: error.message,
           });
         });
-      }
-    };
+      },
+    });
+  };
 }
 
 function toClaim(request: InferenceRequest, call: Call): Claim {

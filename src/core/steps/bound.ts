@@ -1,6 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { TokenLogprob } from '../../domain/event.ts';
-import type { Handler, InferenceEvent, Step } from '../call.ts';
+import type { InferenceEvent, Step } from '../call.ts';
+import { staged } from '../stage.ts';
 
 /** Of a whole answer, all choices together: many times the longest context there is. */
 const MAX_CHARACTERS = 16 * 1024 * 1024;
@@ -12,17 +13,18 @@ const LOGPROB_CHARACTERS = 64;
  * may be as long as its deadline allows. Embeddings are bounded where they are read.
  */
 export function bound(): Step {
-  return (next) => (request, call) =>
-    call.streamed || request.kind === 'embedding' ? next(request, call) : bounded(next(request, call));
-}
-
-async function* bounded(stream: ReturnType<Handler>): AsyncGenerator<readonly InferenceEvent[]> {
-  let characters = 0;
-  for await (const batch of stream) {
-    for (const event of batch) characters += sizeOf(event);
-    if (characters > MAX_CHARACTERS) throw tooLong();
-    yield batch;
-  }
+  return (next) => (request, call) => {
+    if (call.streamed || request.kind === 'embedding') return next(request, call);
+    let characters = 0;
+    return staged({
+      open: () => next(request, call),
+      pass(batch) {
+        for (const event of batch) characters += sizeOf(event);
+        if (characters > MAX_CHARACTERS) throw tooLong();
+        return batch;
+      },
+    });
+  };
 }
 
 function sizeOf(event: InferenceEvent): number {

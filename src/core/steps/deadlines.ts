@@ -1,6 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { Step } from '../call.ts';
 import type { Clock } from '../ports.ts';
+import { staged } from '../stage.ts';
 import { forwardAbort } from '../stream.ts';
 
 /** In milliseconds. Connecting has its own deadline, in the provider. */
@@ -18,43 +19,52 @@ export interface Deadlines {
 
 /** Ends an attempt that takes too long, and with it the backend's work on it. */
 export function deadlines(limits: Deadlines, clock: Clock): Step {
-  return (next) =>
-    async function* (request, call) {
-      const attempt = new AbortController();
-      const unlink = forwardAbort(call.signal, attempt);
-
-      const end = call.startedAt + limits.totalMs;
-      let due = Math.min(clock.now() + limits.firstEventMs, end);
-      let late: GatewayError | undefined;
-      // One timer at a time rather than one per event: when it fires it looks at the due time, and sleeps on if that has
-      // moved. It never sleeps longer than the shortest step by which the due time can come nearer.
-      const watch = (): (() => void) =>
-        clock.after(Math.max(1, Math.min(due - clock.now(), limits.betweenEventsMs)), () => {
-          if (clock.now() < due) cancelTimer = watch();
-          else {
-            late = tooLate(due === end);
-            attempt.abort(late);
-          }
-        });
-      let cancelTimer = watch();
-      const waitForNext = () => {
-        due = Math.min(clock.now() + limits.betweenEventsMs, end);
-      };
-
-      try {
-        for await (const batch of next(request, { ...call, signal: attempt.signal, onRead: waitForNext })) {
-          // While the reader is busy with the batch, the backend is not what we wait for.
-          due = end;
-          yield batch;
-          waitForNext();
+  return (next) => (request, call) => {
+    const attempt = new AbortController();
+    const end = call.startedAt + limits.totalMs;
+    let due = end;
+    let patienceMs = limits.firstEventMs;
+    let late: GatewayError | undefined;
+    let unlink = () => {};
+    let cancelTimer = () => {};
+    // One timer at a time rather than one per event: when it fires it looks at the due time, and sleeps on if that has
+    // moved. It never sleeps longer than the shortest step by which the due time can come nearer.
+    const watch = (): void => {
+      cancelTimer = clock.after(Math.max(1, Math.min(due - clock.now(), limits.betweenEventsMs)), () => {
+        if (clock.now() < due) watch();
+        else {
+          late = tooLate(due === end);
+          attempt.abort(late);
         }
-      } catch (error) {
-        throw late ?? error;
-      } finally {
+      });
+    };
+    const wait = (): void => {
+      due = Math.min(clock.now() + patienceMs, end);
+    };
+    const onRead = (): void => {
+      patienceMs = limits.betweenEventsMs;
+      wait();
+    };
+    return staged({
+      open() {
+        unlink = forwardAbort(call.signal, attempt);
+        watch();
+        return next(request, { ...call, signal: attempt.signal, onRead });
+      },
+      ask: wait,
+      pass(batch) {
+        // While the reader is busy with the batch, the backend is not what we wait for.
+        due = end;
+        patienceMs = limits.betweenEventsMs;
+        return batch;
+      },
+      fail: (thrown) => late ?? thrown,
+      close() {
         cancelTimer();
         unlink();
-      }
-    };
+      },
+    });
+  };
 }
 
 function tooLate(total: boolean): GatewayError {

@@ -3,6 +3,7 @@ import type { UsageRecord } from '../../domain/record.ts';
 import type { Timings } from '../../domain/usage.ts';
 import type { Call, InferenceEvent, Step } from '../call.ts';
 import type { Clock, Telemetry, UsageSink } from '../ports.ts';
+import { staged } from '../stage.ts';
 import { clientClosed } from '../stream.ts';
 
 /** One ledger row and one log line per request, whatever its end. Outermost, so that refusals are seen too. */
@@ -12,36 +13,40 @@ export function meter(deps: {
   readonly clock: Clock;
 }): Step {
   const { usage, telemetry, clock } = deps;
-  return (next) =>
-    async function* (request, call) {
-      const { notes } = call;
-      let failure: GatewayError | undefined;
-      let lastBatchAt: number | undefined;
-      telemetry.requestStarted(call);
-      try {
-        for await (const batch of next(request, call)) {
-          const now = clock.now();
-          const first = notes.firstTokenAt === undefined;
-          notes.see(batch, now);
-          if (lastBatchAt !== undefined) telemetry.tokenGap(notes.model ?? request.model, now - lastBatchAt);
-          else if (first && notes.firstTokenAt !== undefined) {
-            telemetry.firstToken(notes.model ?? request.model, now - call.startedAt);
-          }
-          if (notes.firstTokenAt !== undefined) lastBatchAt = now;
-          yield notes.finished ? batch.map((event) => withTimings(event, call, now)) : batch;
+  return (next) => (request, call) => {
+    const { notes } = call;
+    let failure: GatewayError | undefined;
+    let lastBatchAt: number | undefined;
+    return staged({
+      open() {
+        telemetry.requestStarted(call);
+        return next(request, call);
+      },
+      pass(batch) {
+        const now = clock.now();
+        const first = notes.firstTokenAt === undefined;
+        notes.see(batch, now);
+        if (lastBatchAt !== undefined) telemetry.tokenGap(notes.model ?? request.model, now - lastBatchAt);
+        else if (first && notes.firstTokenAt !== undefined) {
+          telemetry.firstToken(notes.model ?? request.model, now - call.startedAt);
         }
-      } catch (thrown) {
+        if (notes.firstTokenAt !== undefined) lastBatchAt = now;
+        return notes.finished ? batch.map((event) => withTimings(event, call, now)) : batch;
+      },
+      fail(thrown) {
         // Whatever an abort looks like by the time it arrives here, its reason is why the request ended.
         failure = toGatewayError(call.signal.aborted ? call.signal.reason : thrown);
-        throw failure;
-      } finally {
+        return failure;
+      },
+      close() {
         if (!notes.finished)
           failure ??= call.signal.aborted ? toGatewayError(call.signal.reason) : clientClosed();
         const record = toRecord(call, request.model, failure, clock.now());
         usage.record(record);
         telemetry.requestEnded(record, failure);
-      }
-    };
+      },
+    });
+  };
 }
 
 /** The last event with what only the gateway can know of the request's time. */

@@ -4,19 +4,22 @@ import type { Model } from '../../domain/model.ts';
 import { findModel } from '../../domain/routing.ts';
 import type { Step } from '../call.ts';
 import type { ChatProvider } from '../ports.ts';
+import { staged } from '../stage.ts';
 
 /**
  * The model's full id, and whether it can do what is asked. Before the limits, so that a request which could never run
  * takes nothing from them.
  */
 export function resolve(provider: ChatProvider): Step {
-  return (next) =>
-    async function* (request, call) {
-      const model = await resolveModel(provider, request.model);
-      call.notes.model = model.id;
-      assertCapable(request, model);
-      yield* next(request.model === model.id ? request : { ...request, model: model.id }, call);
-    };
+  return (next) => (request, call) =>
+    staged({
+      async open() {
+        const model = await resolveModel(provider, request.model);
+        call.notes.model = model.id;
+        assertCapable(request, model);
+        return next(request.model === model.id ? request : { ...request, model: model.id }, call);
+      },
+    });
 }
 
 /** @throws GatewayError `model_not_found`, or `upstream_unavailable` where nobody is there to know. */

@@ -1,9 +1,12 @@
+import type { InferenceRequest } from '../../domain/chat.ts';
 import { type ErrorCode, type GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend } from '../../domain/model.ts';
 import { rankBackends } from '../../domain/routing.ts';
-import { createBreakers } from '../breakers.ts';
-import type { InferenceEvent, Step } from '../call.ts';
+import { type Attempt, createBreakers } from '../breakers.ts';
+import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
 import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
+import { handOver, resumed, staged } from '../stage.ts';
+import type { Cancellable } from '../stream.ts';
 import { noBackend } from './resolve.ts';
 
 /** Failures of one backend that another may not share. A timeout is not among them: the caller has waited enough. */
@@ -18,6 +21,9 @@ const WORTH_ANOTHER_BACKEND: ReadonlySet<ErrorCode> = new Set([
 /** Failures that are the backend's own and may go on, whether or not its answer had begun. */
 const COUNTS_AGAINST_BACKEND: ReadonlySet<ErrorCode> = new Set(['upstream_failed', 'upstream_incomplete']);
 
+/** Ends with the stream of the backend that has begun to answer. */
+type Beginning = AsyncGenerator<readonly InferenceEvent[], Cancellable<InferenceEvent>>;
+
 /** Candidates in order; the next one takes over only while nothing of the answer has been released. */
 export function route(deps: {
   readonly provider: ChatProvider;
@@ -27,8 +33,8 @@ export function route(deps: {
   const { provider, telemetry } = deps;
   const breakers = createBreakers(deps);
   let turn = 0;
-  return (next) =>
-    async function* (request, call) {
+  return (next) => {
+    const begin = async function* (request: InferenceRequest, call: Call): Beginning {
       let failure: GatewayError | undefined;
       let toldLoading = false;
       const isFailing = (backend: Backend) => breakers.isOpen(backend.id, request.model);
@@ -37,25 +43,41 @@ export function route(deps: {
           toldLoading = true;
           yield [loading(request.model)];
         }
-        let released = false;
         call.notes.backend = backend.id;
         const attempt = breakers.begin(backend.id, request.model);
+        const sent = next(request, { ...call, backendId: backend.id });
+        const answer = watched(sent, attempt, call.signal)[Symbol.asyncIterator]();
         try {
-          for await (const batch of next(request, { ...call, backendId: backend.id })) {
-            released = true;
-            if (batch.at(-1)?.type === 'finished') attempt.succeeded();
-            yield batch;
-          }
-          return;
+          return resumed(await answer.next(), answer);
         } catch (thrown) {
           failure = toGatewayError(thrown);
-          if (!call.signal.aborted && COUNTS_AGAINST_BACKEND.has(failure.code)) attempt.failed();
-          if (released || call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;
+          if (call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;
           logFailover(telemetry, backend, failure);
         }
       }
       throw failure ?? noBackend();
     };
+    return (request, call) => handOver(begin(request, call));
+  };
+}
+
+/** An answer whose end, which may be long after its beginning, is told to the breaker. */
+function watched(
+  answer: ReturnType<Handler>,
+  attempt: Attempt,
+  signal: AbortSignal,
+): Cancellable<InferenceEvent> {
+  return staged({
+    open: () => answer,
+    pass(batch) {
+      if (batch.at(-1)?.type === 'finished') attempt.succeeded();
+      return batch;
+    },
+    fail(thrown) {
+      if (!signal.aborted && COUNTS_AGAINST_BACKEND.has(toGatewayError(thrown).code)) attempt.failed();
+      return thrown;
+    },
+  });
 }
 
 function loading(model: string): InferenceEvent {

@@ -10,6 +10,7 @@ import type { Clock, Telemetry } from '../../core/ports.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { LimitsState } from '../../domain/limit.ts';
 import type { Principal } from '../../domain/principal.ts';
+import { createTurns } from '../../http/turns.ts';
 import type { GraphQLContext, SchemaGateway } from '../context.ts';
 import { subscribe } from '../subscribe.ts';
 import { createDocuments } from './documents.ts';
@@ -17,7 +18,6 @@ import type { ServingLimits } from './limits.ts';
 import { type Params, parseParams } from './params.ts';
 import type { PersistedDocuments } from './persisted.ts';
 import { encodeFailure, logBug, requestError, withoutValues } from './refusal.ts';
-import { createTurns } from './turns.ts';
 
 /** Who asks for an operation. */
 export interface OperationCaller {
@@ -55,7 +55,7 @@ export type Operations = ReturnType<typeof createOperations>;
 /** What every transport does with a request: the same checks, the same execution, the same failures. */
 export function createOperations(options: OperationsOptions) {
   const { gateway, schema, limits, persisted, production, clock } = options;
-  const turn = createTurns();
+  const takeTurn = createTurns(1);
   const documents = createDocuments({
     schema,
     limits: limits.document,
@@ -72,7 +72,7 @@ export function createOperations(options: OperationsOptions) {
      * is looked at in the same turn of the event loop. A WebSocket gives its messages a turn each by itself.
      */
     async turn(params: Params): Promise<void> {
-      if (!documents.isKnown(params)) await turn();
+      if (!documents.isKnown(params)) await new Promise<void>(takeTurn);
     },
 
     /** @throws GraphQLError, or an array of them: nothing has been executed. */
