@@ -37,7 +37,7 @@ export function createApollo({ url, key }: Gateway): Connection {
 /** Models are worth caching: they have ids, and change rarely. */
 export async function listModels(client: ApolloClient): Promise<readonly string[]> {
   const { data } = await client.query({ query: Models });
-  return data?.models.map((model) => model.name) ?? [];
+  return data?.models?.map((model) => model.name) ?? [];
 }
 
 /** @throws Error with the message of what went wrong. */

@@ -11,16 +11,21 @@ async function main(): Promise<void> {
   // A diagnostic report is made to be sent to somebody, and the environment has passwords and the admin key in it.
   process.report.excludeEnv = true;
   const config = configFromEnvironment();
+  const stopper = createStopper(config);
+  // Heard from the start, as the first process of a container is not ended by a signal that it does not hear; and for as
+  // long as it runs: a second one, such as npm's own after Ctrl-C, must not cut the first one's order short.
+  process.on('SIGTERM', () => stopper.stop('SIGTERM', 0));
+  process.on('SIGINT', () => stopper.stop('SIGINT', 0));
+
   const app = await compose(config);
-  const stop = createStop(app, config);
-  // Heard for as long as it runs: a second one, such as npm's own after Ctrl-C, must not cut the first one's order short.
-  process.on('SIGTERM', () => stop('SIGTERM', 0));
-  process.on('SIGINT', () => stop('SIGINT', 0));
   // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew.
   process.once('unhandledRejection', (error) =>
-    stop(toGatewayError(error).detail ?? 'unhandled rejection', 1),
+    stopper.stop(toGatewayError(error).detail ?? 'unhandled rejection', 1),
   );
-  process.once('uncaughtException', (error) => stop(toGatewayError(error).detail ?? 'uncaught exception', 1));
+  process.once('uncaughtException', (error) =>
+    stopper.stop(toGatewayError(error).detail ?? 'uncaught exception', 1),
+  );
+  if (!stopper.begin(app)) return;
 
   const { port } = await app.listen().catch(async (error: unknown) => {
     await app.close(0);
@@ -30,16 +35,37 @@ async function main(): Promise<void> {
   if (!config.production) process.stdout.write(greet(config, app, port));
 }
 
-function createStop(app: App, config: Config): (reason: string, exitCode: number) => void {
-  let stopping = false;
-  return (reason, exitCode) => {
-    if (stopping) return;
-    stopping = true;
-    app.telemetry.log(exitCode === 0 ? 'info' : 'error', 'stopping', { reason });
-    app.close(config.shutdownGraceMs).then(
+/** Ends the gateway once, for the first reason given. */
+interface Stopper {
+  /** Where there is no gateway yet, it ends as soon as there is: what has been opened is closed in order. */
+  stop(reason: string, exitCode: number): void;
+  /** @returns false where it is to end already. */
+  begin(app: App): boolean;
+}
+
+function createStopper({ shutdownGraceMs }: Config): Stopper {
+  let running: App | undefined;
+  let ending: { readonly reason: string; readonly exitCode: number } | undefined;
+  const end = () => {
+    if (!running || !ending) return;
+    const { reason, exitCode } = ending;
+    running.telemetry.log(exitCode === 0 ? 'info' : 'error', 'stopping', { reason });
+    running.close(shutdownGraceMs).then(
       () => process.exit(exitCode),
       () => process.exit(1),
     );
+  };
+  return {
+    stop(reason, exitCode) {
+      if (ending) return;
+      ending = { reason, exitCode };
+      end();
+    },
+    begin(app) {
+      running = app;
+      end();
+      return ending === undefined;
+    },
   };
 }
 

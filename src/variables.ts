@@ -1,3 +1,4 @@
+import { DURATION } from './domain/keep-alive.ts';
 import { canonicalModelName } from './domain/model.ts';
 
 const LOG_LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] as const;
@@ -312,8 +313,8 @@ function parseContextLengths(text: string): ReadonlyMap<string, number> | undefi
   return lengths;
 }
 
-/** A Go duration. Ollama reads a bare number only as JSON number, so seconds get their unit here. */
+/** Ollama reads a bare number only as JSON number, so seconds get their unit here. */
 function parseDuration(text: string): string | undefined {
-  if (/^-?\d{1,15}$/.test(text)) return `${text}s`;
-  return /^-?(\d{1,15}(\.\d{1,9})?(ns|us|µs|ms|s|m|h))+$/.test(text) ? text : undefined;
+  if (/^-?\d{1,9}$/.test(text)) return `${text}s`;
+  return DURATION.test(text) ? text : undefined;
 }

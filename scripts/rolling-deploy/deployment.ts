@@ -32,12 +32,15 @@ export async function restartAll(deployment: Deployment): Promise<number> {
 /** Those that serve nobody come first, as each of them is one that the others can then be spared for. */
 async function inOrder({ upstreams, fleet }: Deployment): Promise<readonly Replica[]> {
   const ranked = await Promise.all(
-    upstreams.list().map(async (replica) => {
-      const rank = replica.isOut ? 0 : (await isRunning(fleet, replica)) ? 2 : 1;
-      return { replica, rank };
-    }),
+    upstreams.list().map(async (replica) => ({ replica, rank: await rankOf(replica, fleet) })),
   );
   return ranked.sort((a, b) => a.rank - b.rank).map(({ replica }) => replica);
+}
+
+async function rankOf(replica: Replica, fleet: Fleet): Promise<number> {
+  if (replica.isOut) return 0;
+  if (!(await isRunning(fleet, replica))) return 1;
+  return (await isReady(fleet, replica)) ? 3 : 2;
 }
 
 async function restartOne(replica: Replica, deployment: Deployment): Promise<void> {
@@ -61,7 +64,7 @@ async function restartOne(replica: Replica, deployment: Deployment): Promise<voi
 async function takeOut(replica: Replica, deployment: Deployment): Promise<void> {
   const { upstreams, fleet } = deployment;
   const running = await isRunning(fleet, replica);
-  if (running && !replica.isOut) await requireOther(replica, deployment);
+  if (running && !replica.isOut && (await isReady(fleet, replica))) await requireOther(replica, deployment);
   upstreams.setOut(replica, true);
   try {
     await reload(deployment, () => upstreams.setOut(replica, replica.isOut));
@@ -76,8 +79,8 @@ async function takeOut(replica: Replica, deployment: Deployment): Promise<void> 
 /** @throws CommandError where nobody would be left to serve. */
 async function requireOther(replica: Replica, { upstreams, fleet }: Deployment): Promise<void> {
   const others = upstreams.list().filter(({ number, isOut }) => number !== replica.number && !isOut);
-  const ready = await Promise.all(others.map((other) => fleet.probe(other, '/ready')));
-  if (ready.some((answer) => answer !== undefined)) return;
+  const ready = await Promise.all(others.map((other) => isReady(fleet, other)));
+  if (ready.includes(true)) return;
   throw new CommandError(
     `${replica.server} is the only replica that serves: to restart it would be an outage.`,
   );
@@ -143,7 +146,11 @@ async function findProblem(replica: Replica, begun: number, fleet: Fleet): Promi
   // A process from before the restart is on its way out, or the command has not restarted it.
   if (uptime && Number(uptime[1]) * 1000 > Date.now() - begun)
     return 'still is the process from before the restart';
-  return (await fleet.probe(replica, '/ready')) === undefined ? 'is not ready' : undefined;
+  return (await isReady(fleet, replica)) ? undefined : 'is not ready';
+}
+
+async function isReady(fleet: Fleet, replica: Replica): Promise<boolean> {
+  return (await fleet.probe(replica, '/ready')) !== undefined;
 }
 
 /** Looks more than once, as a machine that is busy enough may answer late. */

@@ -20,7 +20,7 @@ export interface Upstreams {
   setOut(replica: Replica, out: boolean): void;
 }
 
-/** A line such as `server gateway-1:3000 max_fails=0 down;`. Comments begin differently, and are none. */
+/** A line such as `server gateway-1:3000 max_fails=1 down;`. Comments begin differently, and are none. */
 const SERVER = /^([ \t]*server[ \t]+)((\[[\da-f:]+\]|[\w.-]+)(?::\d+)?)((?:[ \t]+[\w=.-]+)*)([ \t]*;)/gim;
 const DOWN = /[ \t]+down(?![\w=.-])/;
 

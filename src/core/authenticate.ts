@@ -16,9 +16,14 @@ export interface Authenticator {
    * Keeps an eye on a key for as long as something runs under it.
    * @param principal as it came from `authenticate`.
    * @param onInvalid called once, when the key has been revoked or has expired.
+   * @param onSeen called whenever the key has been looked at again, with what it is now: as `authenticate` would say.
    * @returns the function that ends the watch.
    */
-  watch(principal: Principal, onInvalid: (error: GatewayError) => void): () => void;
+  watch(
+    principal: Principal,
+    onInvalid: (error: GatewayError) => void,
+    onSeen?: (principal: Principal) => void,
+  ): () => void;
   /** Writes down when keys were last used, and stops listening. */
   close(): Promise<void>;
 }
@@ -34,7 +39,11 @@ export function createAuthenticator(deps: {
   const { clock } = deps;
   /** Principals are keys as they were found; the digest they were found by tells one secret of a key from another. */
   const found = new WeakMap<Principal, { readonly digest: string; readonly key: ApiKey }>();
-  const watches = createWatches(deps, cache.find);
+  const watches = createWatches(deps, async (digest) => {
+    const key = await cache.find(digest);
+    if (key) found.set(key, { digest, key });
+    return key;
+  });
   const lastUsed = createLastUsed(deps);
 
   return {
@@ -52,10 +61,10 @@ export function createAuthenticator(deps: {
       lastUsed.note(key.keyId);
       return key;
     },
-    watch(principal, onInvalid) {
+    watch(principal, onInvalid, onSeen = () => undefined) {
       const origin = found.get(principal);
       if (origin === undefined) throw new Error('only an authenticated principal can be watched');
-      return watches.add(origin.digest, origin.key, onInvalid);
+      return watches.add(origin.digest, origin.key, { onInvalid, onSeen });
     },
     async close() {
       cache.close();
@@ -77,8 +86,13 @@ function isValid(key: ApiKey | undefined, now: number): key is ApiKey {
 interface Watch {
   /** As last seen. */
   key: ApiKey;
-  readonly listeners: Set<(error: GatewayError) => void>;
+  readonly listeners: Set<WatchListener>;
   cancelTimer: () => void;
+}
+
+interface WatchListener {
+  onInvalid(error: GatewayError): void;
+  onSeen(key: ApiKey): void;
 }
 
 /** One watch per secret in use, however many requests run under it: by signal, and now and then without one. */
@@ -96,10 +110,11 @@ function createWatches(
     if (isValid(key, clock.now())) {
       watch.key = key;
       checkLater(digest, watch);
+      for (const { onSeen } of watch.listeners) onSeen(key);
       return;
     }
     watches.delete(digest);
-    for (const listener of watch.listeners) listener(invalidKey());
+    for (const { onInvalid } of watch.listeners) onInvalid(invalidKey());
   };
   const checkLater = (digest: string, watch: Watch) => {
     const { expiresAt } = watch.key;
@@ -121,9 +136,11 @@ function createWatches(
   });
 
   return {
-    add(digest: string, key: ApiKey, listener: (error: GatewayError) => void) {
+    add(digest: string, key: ApiKey, listener: WatchListener) {
       const watch = watches.get(digest) ?? start(digest, key);
       watch.listeners.add(listener);
+      // One of the two is out of date.
+      if (watch.key !== key) void check(digest, watch);
       return () => {
         watch.listeners.delete(listener);
         if (watch.listeners.size > 0 || watches.get(digest) !== watch) return;

@@ -75,14 +75,14 @@ export class CallNotes {
   }
 
   /**
-   * The backend's counts where it gave them. Where the answer was cut short, what was produced until then is counted
-   * here, the prompt at its estimate; where nothing was produced, nothing was used but what the backend says.
+   * The backend's counts where it gave them. Where it did not, as for an answer that was cut short, what was produced
+   * is counted here, the prompt at its estimate; where nothing was produced, nothing was used but what the backend says.
    */
   usage(): Usage {
-    if (this.finished && this.finished.usage.completionTokens !== undefined) return this.finished.usage;
-    if (this.finished?.reasons.length === 0) return this.finished.usage;
-    if (this.outputs === 0) return this.finished?.usage ?? {};
-    const promptTokens = this.finished?.usage.promptTokens ?? this.promptEstimate;
-    return { ...this.finished?.usage, promptTokens, completionTokens: this.outputs, estimated: true };
+    const told = this.finished?.usage ?? {};
+    const { promptTokens = this.promptEstimate, completionTokens = this.outputs } = told;
+    const isTold = promptTokens === told.promptTokens && completionTokens === told.completionTokens;
+    if (isTold || this.outputs === 0 || this.finished?.reasons.length === 0) return told;
+    return { ...told, promptTokens, completionTokens, estimated: true };
   }
 }

@@ -1,5 +1,4 @@
 import type { ChatRequest, EmbeddingRequest, InferenceRequest } from '../domain/chat.ts';
-import type { GatewayError } from '../domain/error.ts';
 import { estimatePromptTokens } from '../domain/estimate.ts';
 import type { ChatEvent, EmbeddingEvent, Numbered } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
@@ -40,7 +39,7 @@ export interface Gateway {
   /** Keys and the ledger, within the caller's reach. */
   readonly administration: Administration;
   /** See `Authenticator.watch`: for what stays open between requests. */
-  watch(principal: Principal, onInvalid: (error: GatewayError) => void): () => void;
+  readonly watch: Authenticator['watch'];
   /** Each dependency's state, and whether requests can be served. */
   report(): Report;
 }

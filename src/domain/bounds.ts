@@ -18,8 +18,11 @@ export const BOUNDS = {
   dimensions: { min: 1, max: Number.MAX_SAFE_INTEGER },
 } as const satisfies Readonly<Record<string, Bound>>;
 
-/** How long the lists and names of a request may be. */
-export const MAX_STOPS = 4;
+/**
+ * How long the lists and names of a request may be. OpenAI's bound on stop strings is 4; clients made for local models
+ * send all of a chat template's, and Ollama takes any number.
+ */
+export const MAX_STOPS = 32;
 export const MAX_TOOLS = 128;
 export const MAX_EMBEDDING_INPUTS = 2048;
 export const MAX_MODEL_NAME = 256;

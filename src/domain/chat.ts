@@ -22,8 +22,8 @@ export interface ChatRequest {
   readonly logprobs?: { readonly top: number };
   /** How many independent answers, 1 to 128. */
   readonly choices: number;
-  /** How long the backend keeps the model in memory afterwards: seconds, or a Go duration such as `5m`. */
-  readonly keepAlive?: number | string;
+  /** How long the backend is to keep the model in memory afterwards, in seconds: any wish, see `allowedKeepAlive`. */
+  readonly keepAlive?: number;
 }
 
 export interface EmbeddingRequest {
@@ -33,7 +33,7 @@ export interface EmbeddingRequest {
   readonly inputs: readonly string[];
   /** Cut the vectors to this length, normalised again. */
   readonly dimensions?: number;
-  readonly keepAlive?: number | string;
+  readonly keepAlive?: number;
 }
 
 export type Message =
@@ -59,7 +59,7 @@ export interface ImagePart {
   readonly mediaType: string;
 }
 
-/** A call the model made. `arguments` is the JSON text of an object. */
+/** A call the model made. `arguments` is the JSON text of an object; in a request, whatever the caller has kept of it. */
 export interface ToolCall {
   readonly id: string;
   readonly name: string;

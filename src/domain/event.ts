@@ -84,6 +84,8 @@ export interface FinishReason {
 export interface Embedded {
   readonly type: 'embedded';
   readonly model: string;
+  /** As those of `Started`. */
+  readonly warnings: readonly string[];
   /** One vector per input, in their order. */
   readonly vectors: readonly (readonly number[])[];
 }

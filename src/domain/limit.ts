@@ -5,6 +5,11 @@ export interface Limits {
   readonly concurrentRequests?: number;
 }
 
+/** Whether nothing has to be asked, held or counted for a key. */
+export function isUnlimited({ requestsPerMinute, tokensPerMinute, concurrentRequests }: Limits): boolean {
+  return requestsPerMinute === undefined && tokensPerMinute === undefined && concurrentRequests === undefined;
+}
+
 export type LimitName = 'requests' | 'tokens' | 'concurrency';
 
 /** One limit as it stands. Buckets refill continuously, so `resetMs` is the time until it is full again. */

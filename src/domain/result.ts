@@ -79,7 +79,8 @@ class Pieces {
   }
 }
 
-export type EmbeddingResult = Pick<Embedded, 'model' | 'vectors'> & Pick<Finished, 'usage' | 'timings'>;
+export type EmbeddingResult = Pick<Embedded, 'model' | 'warnings' | 'vectors'> &
+  Pick<Finished, 'usage' | 'timings'>;
 
 /** As `foldChat`, for embeddings. */
 export async function foldEmbedding(
@@ -94,7 +95,7 @@ export async function foldEmbedding(
     }
   }
   if (!embedded || !finished) throw new Error('an embedding stream ended without embedded or finished');
-  const { model, vectors } = embedded;
+  const { model, warnings, vectors } = embedded;
   const { usage, timings } = finished;
-  return { model, vectors, usage, timings };
+  return { model, warnings, vectors, usage, timings };
 }

@@ -8,7 +8,7 @@ export interface Usage {
   readonly reasoningTokens?: number;
   /** The part of `promptTokens` served from the backend's prompt cache. */
   readonly cachedTokens?: number;
-  /** True where a count was made by the gateway because the answer ended before the backend reported one. */
+  /** True where a count was made by the gateway because the backend reported none, as for an answer that was cut. */
   readonly estimated?: boolean;
 }
 

@@ -100,6 +100,13 @@ function refuseMethod(methods: Methods): Handler {
   };
 }
 
+/** Several clients prefer this path to the one that all of them know. */
+const RESPONSES = /^\/v1\/responses(?:\/|$)/;
+const RESPONSES_ADVICE =
+  '. There is no Responses API here: use /v1/chat/completions, which is openai.chat(model) in the AI SDK, ' +
+  'setOpenAIAPI("chat_completions") or set_default_openai_api("chat_completions") in the Agents SDK.';
+
 const refusePath: Handler = (req) => {
-  throw new GatewayError('not_found', `Invalid URL (${req.method} ${req.path.slice(0, 200)})`);
+  const advice = RESPONSES.test(req.path) ? RESPONSES_ADVICE : '';
+  throw new GatewayError('not_found', `Invalid URL (${req.method} ${req.path.slice(0, 200)})${advice}`);
 };

@@ -1,7 +1,7 @@
 import type { ErrorRequestHandler } from 'express';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { clientClosed } from '../core/stream.ts';
-import { type ErrorCode, GatewayError, toGatewayError } from '../domain/error.ts';
+import { type ErrorCode, GatewayError, placeOf, toGatewayError } from '../domain/error.ts';
 import type { Locals, RestRequest } from './context.ts';
 import { setProcessingTime } from './headers.ts';
 
@@ -41,7 +41,7 @@ export class ParameterError extends GatewayError {
 
 interface Wire {
   readonly status: number;
-  readonly type: 'invalid_request_error' | 'server_error' | 'requests' | 'tokens';
+  readonly type: 'invalid_request_error' | 'server_error' | 'requests';
   readonly code: string | null;
 }
 
@@ -61,7 +61,7 @@ const WIRE: Readonly<Record<ErrorCode, Wire>> = {
   unsupported_media_type: { status: 415, type: 'invalid_request_error', code: 'unsupported_media_type' },
   client_closed: { status: 499, type: 'invalid_request_error', code: 'client_closed' },
   rate_limited: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
-  request_too_large: { status: 429, type: 'tokens', code: 'rate_limit_exceeded' },
+  request_too_large: { status: 429, type: 'requests', code: 'rate_limit_exceeded' },
   internal: { status: 500, type: 'server_error', code: null },
   upstream_failed: { status: 502, type: 'server_error', code: 'upstream_failed' },
   upstream_incomplete: { status: 502, type: 'server_error', code: 'upstream_incomplete' },
@@ -76,9 +76,12 @@ const WIRE: Readonly<Record<ErrorCode, Wire>> = {
 /** What to wait where the failure itself does not know better. */
 const DEFAULT_RETRY_AFTER_MS = 1000;
 
+/** Told to wait longer than this, the official SDK for Node does not wait at all: it tries again at once, in vain. */
+const MAX_RETRY_AFTER_MS = 60_000;
+
 export function encodeError(error: GatewayError): ErrorBody {
   const wire = WIRE[error.code];
-  const isTokenLimit = error.code === 'rate_limited' && error.limit === 'tokens';
+  const isTokenLimit = wire.type === 'requests' && error.limit === 'tokens';
   const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
   return {
     error: {
@@ -95,10 +98,16 @@ export function retryHeaders(error: GatewayError): Record<string, string> {
   const { status } = WIRE[error.code];
   if (status === 401) return { 'WWW-Authenticate': 'Bearer' };
   const isRetriedByDefault = status === 429 || status >= 500;
-  if (!error.retryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
+  // Another try after a timeout may well succeed; but whoever has waited out a deadline decides on that, not the SDK.
+  const isRetryable = error.retryable && error.code !== 'upstream_timeout';
+  if (!isRetryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
   if (error.retryAfterMs === undefined && status !== 429 && status !== 503) return {};
   const ms = Math.max(1, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
-  return { 'retry-after': String(Math.ceil(ms / 1000)), 'retry-after-ms': String(ms) };
+  return {
+    'retry-after': String(Math.ceil(ms / 1000)),
+    'retry-after-ms': String(ms),
+    ...(ms > MAX_RETRY_AFTER_MS && { 'x-should-retry': 'false' }),
+  };
 }
 
 type RestErrorHandler = ErrorRequestHandler<RestRequest['params'], unknown, unknown, unknown, Locals>;
@@ -131,12 +140,7 @@ export function logBug(
   telemetry.log('error', 'the REST façade failed to handle a request', {
     request_id: requestId,
     error: isError ? thrown.name : typeof thrown,
-    at: isError
-      ? thrown.stack
-          ?.split('\n')
-          .find((line) => /^\s+at /.test(line))
-          ?.trim()
-      : undefined,
+    at: isError ? placeOf(thrown) : undefined,
   });
 }
 

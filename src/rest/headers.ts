@@ -40,7 +40,7 @@ export function setLimitHeaders(res: RestResponse, limits: LimitsState | undefin
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */
 export function setWarnings(res: RestResponse, warnings: readonly string[]): void {
   if (warnings.length === 0) return;
-  const text = warnings.join(' ').replace(/[^\x20-\x7e]/g, '?');
+  const text = [...new Set(warnings)].join(' ').replace(/[^\x20-\x7e]/g, '?');
   res.set('x-gateway-warnings', text.slice(0, 1000));
 }
 

@@ -18,7 +18,7 @@ export const builder = new SchemaBuilder<{
 
 builder.queryType({
   description:
-    'What can be looked up. A failure of a query is in `errors`, with a stable `extensions.code` out of `ErrorCode`.',
+    'What can be looked up. What fails is null, and the others are there all the same; why it failed is in `errors`, with a stable `extensions.code` out of `ErrorCode`.',
 });
 builder.mutationType({
   description:

@@ -87,10 +87,7 @@ function decodeToolCall(call: NonNullable<Part['toolCall']>, path: string) {
     if (call[field] === '')
       throw new ArgumentError(`${path}.${field}`, `${path}.${field} must not be empty.`);
   }
-  // What a model without arguments to give may have said.
-  const text = call.arguments.trim() === '' ? '{}' : call.arguments;
-  if (isObjectText(text)) return { id: call.id, name: call.name, arguments: text };
-  throw new ArgumentError(`${path}.arguments`, `${path}.arguments must be the JSON text of an object.`);
+  return { id: call.id, name: call.name, arguments: call.arguments };
 }
 
 function decodeToolResult(content: readonly Part[], path: string): Message {
@@ -103,13 +100,4 @@ function decodeToolResult(content: readonly Part[], path: string): Message {
     toolCallId: result.toolCallId,
     content: [{ type: 'text', text: result.content }],
   };
-}
-
-function isObjectText(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }

@@ -12,7 +12,10 @@ export type SchemaGateway = Pick<
 /** What resolvers know of one operation. Whoever serves the schema makes one for each operation. */
 export interface GraphQLContext {
   readonly gateway: SchemaGateway;
-  /** The caller. Without a valid key nothing is executed. */
+  /**
+   * The caller, with the rights and limits that the key has now, which may change while a subscription runs. Without a
+   * valid key nothing is executed.
+   */
   readonly principal: Principal;
   /** As shown to the caller; the same for everything that one HTTP request or one WebSocket operation does. */
   readonly requestId: string;

@@ -17,11 +17,11 @@ export function noteLimits(
  * which would otherwise wait for it in vain.
  */
 export function watchLimits(context: GraphQLContext, everyMs: number): Cancellable<LimitsState> {
-  const { gateway, principal, clock, signal: outer } = context;
+  const { gateway, clock, signal: outer } = context;
   return cancellable(async function* (signal) {
     let last: LimitsState | undefined;
     for (;;) {
-      const state = await gateway.limits(principal);
+      const state = await gateway.limits(context.principal);
       if (!last || differs(last, state)) yield [state];
       last = state;
       if (gateway.report().draining) return;

@@ -9,16 +9,17 @@ import type { Decision, LimitName, LimitState, Limits, LimitsState } from '../do
 export const SCALE = 60_000;
 
 /**
- * The most that can be out of a bucket, in capacities. A settlement may take more than there was, which leaves a debt;
- * bounded so, one absurd number cannot lock a key for longer than a minute.
+ * The most that can be out of a bucket, in capacities, which is as many minutes. Of requests no more than one can be,
+ * unless the limit is lowered. A settlement may take any number of tokens, which leaves a debt: it is borne in full, and
+ * bounded only so that one absurd number cannot lock a key for longer than an hour.
  */
-export const DEEPEST = 2;
+export const DEEPEST = { requests: 2, tokens: 60 } as const;
 
 /** After this long without a claim every bucket is full. */
-export const IDLE_MS = DEEPEST * SCALE;
+export const IDLE_MS = DEEPEST.tokens * SCALE;
 
-/** Limits and tokens are cut to this, so that no product of the two leaves the range of exact integers. */
-export const MOST = 10_000_000_000;
+/** Limits and tokens are cut to this, so that no product of theirs leaves the range of exact integers. */
+export const MOST = 2_000_000_000;
 
 /** What is said where nobody knows: a running request ends when it ends. */
 export const CONCURRENCY_RETRY_MS = 1000;
@@ -66,10 +67,10 @@ export function toSettled(tokens: number): number {
 }
 
 /** What is still out of a bucket after some time. */
-export function refill(used: number, bound: number, elapsedMs: number): number {
+export function refill(of: keyof typeof DEEPEST, used: number, bound: number, elapsedMs: number): number {
   if (bound === NO_LIMIT) return 0;
   const elapsed = Math.min(Math.max(elapsedMs, 0), IDLE_MS);
-  return Math.max(0, Math.min(used, DEEPEST * bound * SCALE) - elapsed * bound);
+  return Math.max(0, Math.min(used, DEEPEST[of] * bound * SCALE) - elapsed * bound);
 }
 
 /** The held tokens given back and the real ones taken: never above full. `refill` bounds the debt. */

@@ -24,6 +24,8 @@ const OPTIONS: ConnectionOptions = {
   socketTimeout: 1000,
   maxLoadingRetryTime: 500,
   retryStrategy: retryAfterMs,
+  // A server that has become a read-only replica keeps its connections, while its address may lead to another already.
+  reconnectOnError: ({ message }) => message.startsWith('READONLY'),
 };
 
 /** The same for a cluster, where only a command that a node refuses, because another has its key, is sent again. */

@@ -1,11 +1,10 @@
 import { type Clock, LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
 import type { Claim, Limits } from '../domain/limit.ts';
-import { UNKNOWN } from './bucket.ts';
 import type { MemoryLimiter } from './memory.ts';
 import type { Watch } from './watch.ts';
 
 export interface DegradingLimiter extends Limiter {
-  /** To be called when the shared store is back: gives back the slots of requests that ended while it was away. */
+  /** To be called when the shared store is back: settles there what ended while it was away. */
   catchUp(): void;
 }
 
@@ -14,6 +13,8 @@ const MAX_OWED = 10_000;
 
 interface Ended {
   readonly claim: Claim;
+  /** Really used. */
+  readonly tokens: number;
   readonly at: number;
 }
 
@@ -37,7 +38,7 @@ export function createDegradingLimiter(options: {
   const { shared, local, watchOf, replicas, clock } = options;
   /** Running requests that the shared store knows of, or may yet hear of. */
   const known = new Set<string>();
-  /** Requests that have ended, and that it holds a slot for, or may yet. */
+  /** Requests that have ended, and that it holds a slot and tokens for, or may yet. */
   const owed = new Map<string, Ended>();
 
   /** @returns undefined where the shared store is away. */
@@ -52,8 +53,8 @@ export function createDegradingLimiter(options: {
     }
   };
 
-  const owe = (claim: Claim, at = clock.now()) => {
-    if (owed.size < MAX_OWED) owed.set(claim.id, { claim, at });
+  const owe = (claim: Claim, tokens: number, at = clock.now()) => {
+    if (owed.size < MAX_OWED) owed.set(claim.id, { claim, tokens, at });
   };
   /** @returns whether the shared store has taken it. */
   const settleShared = async (claim: Claim, tokens: number): Promise<boolean> =>
@@ -68,7 +69,7 @@ export function createDegradingLimiter(options: {
       const exact = await ask(claim.keyId, () => shared.claim(claim));
       const decision = exact ?? (await local.claim(shareOf(claim, replicas)));
       if (sent && decision.admitted) known.add(claim.id);
-      else if (sent && !exact) owe(claim);
+      else if (sent && !exact) owe(claim, 0);
       return decision;
     },
     async renew(claims) {
@@ -81,7 +82,7 @@ export function createDegradingLimiter(options: {
       const wasKnown = known.delete(claim.id);
       const settled = settleShared(claim, tokens);
       if (local.holds(claim)) await local.settle(shareOf(claim, replicas), tokens);
-      if (!(await settled) && wasKnown) owe(claim);
+      if (!(await settled) && wasKnown) owe(claim, tokens);
     },
     async peek(keyId, limits) {
       return (
@@ -92,12 +93,12 @@ export function createDegradingLimiter(options: {
     catchUp() {
       const ended = [...owed.values()];
       owed.clear();
-      for (const { claim, at } of ended) {
-        // Later than that the lease is over anyway.
-        if (clock.now() - at >= LEASE_TTL_MS) continue;
-        // The slot only: the tokens were counted here, and what the store still holds of them comes back by itself.
-        void settleShared(claim, UNKNOWN).then((settled) => {
-          if (!settled) owe(claim, at);
+      for (const { claim, tokens, at } of ended) {
+        // Later than that the lease is over, and what the claim held was never given back: the rest is to be paid.
+        const isForgotten = clock.now() - at >= LEASE_TTL_MS;
+        const due = isForgotten ? Math.max(0, tokens - claim.tokens) : tokens;
+        void settleShared(claim, due).then((settled) => {
+          if (!settled) owe(claim, tokens, at);
         });
       }
     },

@@ -14,8 +14,8 @@
 -- a minute.
 
 local SCALE = 60000
-local DEEPEST = 2
-local IDLE_MS = DEEPEST * SCALE
+local DEEPEST = { requests = 2, tokens = 60 }
+local IDLE_MS = DEEPEST.tokens * SCALE
 local CONCURRENCY_RETRY_MS = 1000
 local NEVER = -1
 
@@ -27,16 +27,16 @@ local lease = tonumber(ARGV[7])
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 
-local function refill(amount, bound, elapsed)
+local function refill(of, amount, elapsed)
+  local bound = bounds[of]
   if bound < 0 then return 0 end
-  return math.max(0, math.min(amount, DEEPEST * bound * SCALE) - elapsed * bound)
+  return math.max(0, math.min(amount, DEEPEST[of] * bound * SCALE) - elapsed * bound)
 end
 
 local function load()
   local stored = redis.call('HMGET', used, 'requests', 'tokens', 'at')
   local elapsed = math.min(math.max(now - tonumber(stored[3] or now), 0), IDLE_MS)
-  return refill(tonumber(stored[1] or 0), bounds.requests, elapsed),
-    refill(tonumber(stored[2] or 0), bounds.tokens, elapsed)
+  return refill('requests', tonumber(stored[1] or 0), elapsed), refill('tokens', tonumber(stored[2] or 0), elapsed)
 end
 
 local function save(requests_out, tokens_out)

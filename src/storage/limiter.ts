@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import { LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
-import type { LimitName, Limits } from '../domain/limit.ts';
+import { isUnlimited, type LimitName } from '../domain/limit.ts';
 import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKNOWN } from './bucket.ts';
 import type { Connection } from './connection.ts';
 import type { Ask } from './silence.ts';
@@ -95,12 +95,4 @@ export function createRedisLimiter(
 
 function describeReply([, , requests, tokens, active]: Reply, bounds: Bounds) {
   return describe('exact', { requests, tokens, active }, bounds);
-}
-
-function isUnlimited(limits: Limits): boolean {
-  return (
-    limits.requestsPerMinute === undefined &&
-    limits.tokensPerMinute === undefined &&
-    limits.concurrentRequests === undefined
-  );
 }

@@ -48,8 +48,8 @@ export function createMemoryLimiter(clock: Clock, mode: LimitsState['mode'] = 'e
     dropIdle(accounts, now);
     accounts.set(keyId, account);
     sweep(account, now);
-    account.requests = refill(account.requests, bounds.requests, now - account.at);
-    account.tokens = refill(account.tokens, bounds.tokens, now - account.at);
+    account.requests = refill('requests', account.requests, bounds.requests, now - account.at);
+    account.tokens = refill('tokens', account.tokens, bounds.tokens, now - account.at);
     account.at = now;
     return account;
   };

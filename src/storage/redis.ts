@@ -2,7 +2,6 @@ import { Cluster } from 'ioredis';
 import type {
   Clock,
   DependencyState,
-  Ledger,
   Limiter,
   Signals,
   Telemetry,
@@ -12,6 +11,7 @@ import type {
 import { GatewayError } from '../domain/error.ts';
 import { type Connection, connect } from './connection.ts';
 import { createDegradingLimiter } from './degrading.ts';
+import type { EntryLedger } from './ledger.ts';
 import { createRedisLimiter } from './limiter.ts';
 import { createMemoryLimiter } from './memory.ts';
 import { type Shards, watchShards } from './shards.ts';
@@ -34,7 +34,7 @@ export interface SharedState {
 }
 
 interface SharedStateOptions {
-  readonly ledger: Ledger;
+  readonly ledger: EntryLedger;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }
@@ -56,7 +56,7 @@ export function openInProcess({ ledger, telemetry, clock }: SharedStateOptions):
   const usage = createUsageQueue({
     telemetry,
     clock,
-    store: (records) => keep(ledger, telemetry, records),
+    store: (entries) => keep(ledger, telemetry, entries),
   });
   return {
     limiter: createMemoryLimiter(clock),
@@ -109,7 +109,7 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   catchUp = () => {
     limiter.catchUp();
     // Others may have had something to say in vain, even where the subscription itself has survived.
-    signals.suspectLoss();
+    signals.reconnect();
   };
 
   return {

@@ -10,8 +10,11 @@ export interface ClosableSignals extends Signals {
 }
 
 export interface SharedSignals extends ClosableSignals {
-  /** Tells the listeners of this process that signals may be missing. */
-  suspectLoss(): void;
+  /**
+   * To be called when Redis is back: connects again, which tells the listeners of this process that signals may be
+   * missing. Where the address leads to another server now, the old one may be there still, and passes on to nobody.
+   */
+  reconnect(): void;
 }
 
 /** Signals for a single process. */
@@ -80,7 +83,10 @@ export function openSignals(options: {
       void send(encode(origin, signal));
     },
     subscribe: (listener) => subscribe(listeners, listener),
-    suspectLoss: () => tell(listeners, { type: 'lost' }),
+    reconnect() {
+      publisher.disconnect(true);
+      subscriber?.reconnect();
+    },
     async close() {
       await drain(AbortSignal.timeout(CLOSE_WITHIN_MS));
       publisher.disconnect();
@@ -110,6 +116,7 @@ function listen(url: string, channel: string, origin: string, listeners: Readonl
     if (redis.status === 'ready') redis.ping().catch(() => redis.disconnect(true));
   }, PING_EVERY_MS).unref();
   return {
+    reconnect: () => redis.disconnect(true),
     close() {
       clearInterval(pings);
       redis.disconnect();

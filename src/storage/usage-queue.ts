@@ -1,7 +1,8 @@
-import type { Clock, Ledger, Telemetry, UsageSink } from '../core/ports.ts';
+import type { Clock, LogFields, Telemetry, UsageSink } from '../core/ports.ts';
 import { type GatewayError, toGatewayError } from '../domain/error.ts';
-import type { UsageRecord } from '../domain/record.ts';
+import type { EntryLedger } from './ledger.ts';
 import { pause, within } from './pause.ts';
+import { encodeEntry, idOf, type UsageEntry } from './usage-entry.ts';
 
 /** What the queue holds at most, what it hands on being under way included. */
 export const QUEUE_CAPACITY = 10_000;
@@ -20,7 +21,7 @@ export interface UsageQueue extends UsageSink {
 
 interface UsageQueueOptions {
   /** Takes a batch, in bounded time. Rejects where nothing of it may be considered kept; it is then tried again. */
-  readonly store: (records: readonly UsageRecord[]) => Promise<void>;
+  readonly store: (entries: readonly UsageEntry[]) => Promise<void>;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
@@ -29,7 +30,7 @@ interface UsageQueueOptions {
 /** Usage records on their way, in the memory of this process: in batches, in order, one batch at a time. */
 export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
   const { store, telemetry, clock, capacity = QUEUE_CAPACITY } = options;
-  let waiting: UsageRecord[] = [];
+  let waiting: UsageEntry[] = [];
   let recorded = 0;
   let delivered = 0;
   const overflow = createOverflow(telemetry, capacity);
@@ -85,7 +86,7 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
   return {
     record(record) {
       if (waiting.length >= capacity) return overflow.lose();
-      waiting.push(record);
+      waiting.push(encodeEntry(record));
       recorded++;
       if (retryMs === RETRY_MIN_MS && waiting.length >= BATCH && !delivery) hurry();
       else if (!delivery) schedule(GATHER_MS);
@@ -126,44 +127,68 @@ function createOverflow(telemetry: Telemetry, capacity: number) {
 }
 
 /**
- * Keeps records in the ledger. A record that it refuses while it takes others is singled out by halving and dropped, so
- * that it cannot stop them. Where it refuses everything, the fault is more likely its own, and nothing is dropped.
+ * Keeps entries in the ledger. Where it refuses them together, those that are no records are dropped, as nothing will
+ * ever make them records. A record that it refuses while it takes others is singled out by halving and dropped, so that
+ * it cannot stop them. Where it refuses everything, the fault is more likely its own, and nothing is dropped.
  * @throws GatewayError none of the records may be considered kept.
  */
 export async function keep(
-  ledger: Ledger,
+  ledger: EntryLedger,
   telemetry: Telemetry,
-  records: readonly UsageRecord[],
+  entries: readonly UsageEntry[],
 ): Promise<void> {
+  if (entries.length === 0 || !(await refusalOf(ledger, entries))) return;
+  const records = entries.filter((entry) => idOf(entry) !== undefined);
   const refusals = await offer(ledger, records);
   const [first] = refusals;
-  if (first === undefined) return;
-  if (refusals.length === records.length && first.error.code !== 'invalid_request') throw first.error;
-  telemetry.recordsLost(refusals.length);
-  telemetry.log('error', 'the ledger refuses usage records, which are dropped', {
-    count: refusals.length,
-    firstId: first.record.id,
-    code: first.error.code,
+  if (first && refusals.length === records.length && first.error.code !== 'invalid_request')
+    throw first.error;
+  const drop = (count: number, why: string, fields: LogFields) => {
+    if (count === 0) return;
+    telemetry.recordsLost(count);
+    telemetry.log('error', why, { count, ...fields });
+  };
+  drop(
+    entries.length - records.length,
+    'entries of the usage stream are no usage records and were dropped',
+    {},
+  );
+  drop(refusals.length, 'the ledger refuses usage records, which are dropped', {
+    firstId: first && idOf(first.entry),
+    code: first?.error.code,
   });
 }
 
 interface LedgerRefusal {
-  readonly record: UsageRecord;
+  readonly entry: UsageEntry;
   readonly error: GatewayError;
 }
 
-async function offer(ledger: Ledger, records: readonly UsageRecord[]): Promise<readonly LedgerRefusal[]> {
-  const [record] = records;
-  if (record === undefined) return [];
+async function offer(ledger: EntryLedger, entries: readonly UsageEntry[]): Promise<readonly LedgerRefusal[]> {
+  const [entry] = entries;
+  if (entry === undefined) return [];
+  const error = await refusalOf(ledger, entries);
+  if (!error) return [];
+  if (entries.length === 1) return [{ entry, error }];
+  const middle = Math.ceil(entries.length / 2);
+  const first = await offer(ledger, entries.slice(0, middle));
+  return [...first, ...(await offer(ledger, entries.slice(middle)))];
+}
+
+/**
+ * @returns what the ledger has against these entries together, if anything.
+ * @throws GatewayError `storage_unavailable`
+ */
+async function refusalOf(
+  ledger: EntryLedger,
+  entries: readonly UsageEntry[],
+): Promise<GatewayError | undefined> {
   try {
-    await ledger.append(records);
-    return [];
+    await ledger.appendEntries(entries);
+    return undefined;
   } catch (thrown) {
     const error = toGatewayError(thrown);
     if (error.code === 'storage_unavailable') throw error;
-    if (records.length === 1) return [{ record, error }];
-    const middle = Math.ceil(records.length / 2);
-    const first = await offer(ledger, records.slice(0, middle));
-    return [...first, ...(await offer(ledger, records.slice(middle)))];
+    return error;
   }
 }

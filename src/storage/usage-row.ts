@@ -39,8 +39,26 @@ export const SELECTED = columns
   .map(([name, type]) => (type === 'bigint' ? `${name}::double precision as ${name}` : name))
   .join(', ');
 
-/** What is written: a row as JSON carries it. */
-type WrittenRow = { readonly [Column in keyof typeof COLUMNS]: string | number | boolean | null };
+/** What is written: a row as JSON carries it. What is absent is null. */
+type WrittenRow = { readonly [Column in keyof typeof COLUMNS]: string | number | boolean | undefined };
+
+const isText = (value: unknown) => typeof value === 'string';
+const isFlag = (value: unknown) => typeof value === 'boolean';
+const isTime = (value: unknown) => typeof value === 'string' && !Number.isNaN(Date.parse(value));
+
+/** The columns without which nothing is a row, and what is a value of theirs. */
+export const REQUIRED: readonly (readonly [keyof WrittenRow, (value: unknown) => boolean])[] = [
+  ['id', isText],
+  ['request_id', isText],
+  ['key_id', isText],
+  ['protocol', isText],
+  ['operation', isText],
+  ['model', isText],
+  ['status', isText],
+  ['streamed', isFlag],
+  ['estimated', isFlag],
+  ['started_at', isTime],
+];
 
 export function encodeRow(record: UsageRecord): WrittenRow {
   const { usage, timings } = record;
@@ -51,10 +69,10 @@ export function encodeRow(record: UsageRecord): WrittenRow {
     protocol: record.protocol,
     operation: record.operation,
     model: text(record.model),
-    backend: record.backend === undefined ? null : text(record.backend),
+    backend: record.backend === undefined ? undefined : text(record.backend),
     status: record.status,
-    error_code: record.errorCode ?? null,
-    finish_reason: record.finishReason ?? null,
+    error_code: record.errorCode,
+    finish_reason: record.finishReason,
     streamed: record.streamed,
     prompt_tokens: count(usage.promptTokens),
     completion_tokens: count(usage.completionTokens),
@@ -155,12 +173,12 @@ export function isStorable(value: string): boolean {
 }
 
 /** A whole number from 0 that fits. Whatever else a backend reported is not a count, so it is unknown. */
-function count(value: number | undefined): number | null {
-  if (value === undefined || !(value >= 0)) return null;
+function count(value: number | undefined): number | undefined {
+  if (value === undefined || !(value >= 0)) return undefined;
   const whole = Math.round(value);
-  return Number.isSafeInteger(whole) ? whole : null;
+  return Number.isSafeInteger(whole) ? whole : undefined;
 }
 
-function measure(value: number | undefined): number | null {
-  return value !== undefined && Number.isFinite(value) ? value : null;
+function measure(value: number | undefined): number | undefined {
+  return value !== undefined && Number.isFinite(value) ? value : undefined;
 }

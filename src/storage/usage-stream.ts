@@ -1,11 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
-import type { Clock, Ledger, Telemetry } from '../core/ports.ts';
-import type { UsageRecord } from '../domain/record.ts';
+import type { Clock, Telemetry } from '../core/ports.ts';
 import { type Connection, sendNow } from './connection.ts';
+import type { EntryLedger } from './ledger.ts';
 import type { Shard } from './shards.ts';
-import { encodeRecord } from './usage-entry.ts';
+import { encodeEntry, type UsageEntry } from './usage-entry.ts';
 import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
 
 /** Entries that wait for the database at most: about 100 MB of Redis. */
@@ -30,7 +30,7 @@ export function createStreamSink(options: {
   readonly stream: string;
   /** Where the stream is now. */
   readonly shard: () => Shard;
-  readonly ledger: Ledger;
+  readonly ledger: EntryLedger;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
@@ -42,11 +42,11 @@ export function createStreamSink(options: {
   });
 
   /** @returns false where Redis did not take it, or did not say so: the ledger ignores what it gets twice. */
-  const append = async (record: UsageRecord): Promise<boolean> => {
+  const append = async (entry: UsageEntry): Promise<boolean> => {
     const { ask, watch } = shard();
     if (!watch.isUp()) return false;
     try {
-      const appended = ask(() => redis.appendUsage(stream, capacity, encodeRecord(record)));
+      const appended = ask(() => redis.appendUsage(stream, capacity, entry));
       // Or whoever has the answer could see this process die without a record of it.
       sendNow(redis);
       return (await appended) === 1;
@@ -60,12 +60,12 @@ export function createStreamSink(options: {
     telemetry,
     clock,
     // Redis again first: where the database is away too, a stream that has come back still keeps records safe.
-    async store(records) {
-      const taken = await Promise.all(records.map(append));
+    async store(entries) {
+      const taken = await Promise.all(entries.map(append));
       await keep(
         ledger,
         telemetry,
-        records.filter((_record, index) => !taken[index]),
+        entries.filter((_entry, index) => !taken[index]),
       );
     },
   });
@@ -74,7 +74,7 @@ export function createStreamSink(options: {
   return {
     record(record) {
       if (!shard().watch.isUp()) return queue.record(record);
-      const left = append(record).then((taken) => {
+      const left = append(encodeEntry(record)).then((taken) => {
         leaving.delete(left);
         if (!taken) queue.record(record);
       });

@@ -1,8 +1,8 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { Ledger } from '../../src/core/ports.ts';
 import type { UsageRecord } from '../../src/domain/record.ts';
 import type { Database } from '../../src/storage/database.ts';
-import { createLedger } from '../../src/storage/ledger.ts';
+import { createLedger, type EntryLedger } from '../../src/storage/ledger.ts';
+import { encodeEntry } from '../../src/storage/usage-entry.ts';
 import { DATABASES } from '../support/databases.ts';
 
 function record(change: Partial<UsageRecord> = {}): UsageRecord {
@@ -24,7 +24,7 @@ function record(change: Partial<UsageRecord> = {}): UsageRecord {
 
 describe.each(DATABASES)('the ledger in %s', (_name, open) => {
   let database: Database;
-  let ledger: Ledger;
+  let ledger: EntryLedger;
 
   beforeAll(async () => {
     database = await open();
@@ -123,6 +123,29 @@ describe.each(DATABASES)('the ledger in %s', (_name, open) => {
     await Promise.all(orders.map((order) => ledger.append(order)));
     expect(await count()).toBe(500);
   });
+
+  test('an entry with values and fields of a newer replica is kept with what has a column here', async () => {
+    const newer = { protocol: 'p', operation: 'o', status: 's', error_code: 'e', finish_reason: 'f' };
+    const row = JSON.parse(encodeEntry(record()));
+    await ledger.appendEntries([JSON.stringify({ ...row, ...newer, more: { of: 'it' } })]);
+    expect(await rows()).toMatchObject([newer]);
+  });
+
+  test.each([
+    ['no JSON', '{'],
+    ['no object', 'null'],
+    ['incomplete', '{"id":"bad"}'],
+    ['of other types', encodeEntry(record({ id: 'bad' })).replace('"streamed":false', '"streamed":"maybe"')],
+    ['more than a column holds', encodeEntry(record({ id: 'bad' })).replace('request-1', '\\u0000')],
+  ])(
+    'an entry that is %s is refused, with what came with it, and not for an outage',
+    async (_what, entry) => {
+      const refused = ledger.appendEntries([encodeEntry(record()), entry]);
+      await expect(refused).rejects.not.toMatchObject({ code: 'storage_unavailable' });
+      await expect(ledger.appendEntries([entry])).rejects.toThrow();
+      expect(await count()).toBe(0);
+    },
+  );
 
   test('hostile texts are kept harmless, and keep no other record from being written', async () => {
     await ledger.append([

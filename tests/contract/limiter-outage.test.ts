@@ -4,8 +4,17 @@ import type { Limiter } from '../../src/core/ports.ts';
 import type { Claim, Decision } from '../../src/domain/limit.ts';
 import { openRedis, type SharedState } from '../../src/storage/redis.ts';
 import { SILENCE_MS } from '../../src/storage/shards.ts';
+import { openSignals, type SharedSignals } from '../../src/storage/signals.ts';
+import { eventually } from '../support/eventually.ts';
+import { type Forwarder, startForwarder } from '../support/forwarder.ts';
 import { type PrivateRedis, startRedis } from '../support/redis.ts';
-import { createTestLedger, createTestTelemetry, type TestTelemetry } from '../support/shared-state.ts';
+import {
+  createTestLedger,
+  createTestTelemetry,
+  type TestLedger,
+  type TestTelemetry,
+  usageRecord,
+} from '../support/shared-state.ts';
 
 const LIMITS = { requestsPerMinute: 8, tokensPerMinute: 80, concurrentRequests: 8 };
 const AWAY = 'Redis is away';
@@ -13,6 +22,7 @@ const BACK = 'Redis is back';
 
 let redis: PrivateRedis;
 let telemetry: TestTelemetry;
+let ledger: TestLedger;
 let state: SharedState;
 let limiter: Limiter;
 let count = 0;
@@ -29,11 +39,11 @@ function atOnce(decision: Promise<Decision>): Promise<Decision | 'not at once'> 
   ]);
 }
 
-async function open(): Promise<void> {
+async function open(url = redis.url): Promise<void> {
   state = await openRedis({
-    url: redis.url,
+    url,
     replicas: 4,
-    ledger: createTestLedger(),
+    ledger,
     telemetry,
     clock: systemClock,
   });
@@ -43,6 +53,7 @@ async function open(): Promise<void> {
 beforeEach(async () => {
   redis = await startRedis();
   telemetry = createTestTelemetry();
+  ledger = createTestLedger();
   await open();
 });
 
@@ -104,6 +115,47 @@ describe.each(OUTAGES)('while Redis %s', (_name, begin, end) => {
   });
 });
 
+describe('in a fail-over behind one address, after which the old server stays as a replica', () => {
+  let next: PrivateRedis;
+  let address: Forwarder;
+  let later: SharedSignals | undefined;
+  beforeEach(async () => {
+    next = await startRedis();
+    address = await startForwarder(redis.url);
+    await state.close();
+    await open(`redis://127.0.0.1:${address.port}`);
+  });
+  afterEach(async () => {
+    await later?.close();
+    await address.close();
+    await next.close();
+  });
+
+  test('limits are exact again, usage moves, and signals reach whoever came later', async () => {
+    expect(await limiter.claim(claimOf())).toMatchObject({ state: { mode: 'exact' } });
+    const back = telemetry.next(BACK);
+    address.leadTo(next.url);
+    const { port } = new URL(next.url);
+    await redis.command('REPLICAOF', '127.0.0.1', port);
+    await limiter.claim(claimOf());
+    await back;
+    expect(await limiter.claim(claimOf())).toMatchObject({ admitted: true, state: { mode: 'exact' } });
+
+    const record = usageRecord();
+    state.usage.record(record);
+    await ledger.has([record.id]);
+
+    later = openSignals({ url: next.url });
+    const heard = new Promise((resolve) => later?.subscribe(resolve));
+    await eventually('a subscription of whoever came later, and ours', async () => {
+      const [, count] = (await next.command('PUBSUB', 'NUMSUB', 'llmgw:signals')) as [string, number];
+      return count === 2;
+    });
+    state.signals.publish({ type: 'keyChanged', keyId: 'key' });
+    expect(await heard).toEqual({ type: 'keyChanged', keyId: 'key' });
+  });
+});
+
 test('silence is taken for an outage within the 250 ms that an outage may cost a request', () => {
   expect(SILENCE_MS).toBeLessThanOrEqual(250);
 });
@@ -125,7 +177,9 @@ test('a claim that a frozen Redis carries out late counts once, and its settleme
 });
 
 test('a request admitted during an outage is counted where it ends, here and in Redis', async () => {
+  const away = telemetry.next(AWAY);
   await redis.stop();
+  await away;
   const [first, second] = [claimOf(), claimOf()];
   await limiter.claim(first);
   await limiter.claim(second);
@@ -145,6 +199,32 @@ test('a request admitted during an outage is counted where it ends, here and in 
   const after = await limiter.peek('key', LIMITS);
   expect(after.concurrency?.remaining).toBe(8);
   expect(after.tokens?.remaining).toBe(50);
+});
+
+test('a request that Redis admitted and that ends while it is away is paid for in full when it is back', async () => {
+  const limits = { tokensPerMinute: 60_000 };
+  const claim = { ...claimOf('key', 1024), limits };
+  await limiter.claim(claim);
+  await redis.command('REPLICAOF', '127.0.0.1', 1);
+  await limiter.settle(claim, 50_000);
+  const back = telemetry.next(BACK);
+  await redis.command('REPLICAOF', 'NO', 'ONE');
+  await back;
+  const { mode, tokens } = await limiter.peek('key', limits);
+  expect(mode).toBe('exact');
+  // 1,000 come back in a second.
+  expect(tokens?.remaining).toBeGreaterThanOrEqual(10_000);
+  expect(tokens?.remaining).toBeLessThan(40_000);
+});
+
+test('a claim that was under way when Redis went away, and was refused here, holds nothing when it is back', async () => {
+  await redis.command('CLIENT', 'PAUSE', 1000, 'WRITE');
+  const limits = { tokensPerMinute: 80 };
+  const claims = Array.from({ length: 2 }, () => ({ ...claimOf('key', 20), limits }));
+  const decisions = await Promise.all(claims.map((claim) => limiter.claim(claim)));
+  expect(decisions.map(({ admitted }) => admitted)).toEqual([true, false]);
+  await telemetry.next(BACK);
+  expect((await limiter.peek('key', limits)).tokens?.remaining).toBeGreaterThanOrEqual(60);
 });
 
 test('a request larger than this replica’s share takes the share and is not refused for good', async () => {
@@ -180,7 +260,7 @@ test('running requests take their places again in a Redis that restarted empty',
 });
 
 test('a Redis that still reads its data counts as away until it has', async () => {
-  await redis.command('DEBUG', 'POPULATE', 20_000).catch(() => undefined);
+  await redis.command('EVAL', "for i = 1, 20000 do redis.call('SET', i, i) end", 0);
   await redis.command('SAVE');
   await redis.stop();
   await limiter.claim(claimOf());

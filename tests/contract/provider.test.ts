@@ -193,6 +193,12 @@ describe('tools', () => {
     expect(any.choices[0]?.toolCalls.length).toBeGreaterThan(0);
   });
 
+  test('a call beside a response format is made', async () => {
+    const { choices } = await result({ tools: [weather], responseFormat: { type: 'json' } });
+    expect(choices[0]).toMatchObject({ text: '', finish: { unified: 'toolCalls' } });
+    expect(choices[0]?.toolCalls[0]).toMatchObject({ name: 'weather' });
+  });
+
   test('a forced call cut short by the token limit says so', async () => {
     const cut = await result({
       tools: [weather],
@@ -256,7 +262,6 @@ describe('refusals', () => {
     ['an unknown model', { model: 'nobody:1b' }, { code: 'model_not_found', param: 'model' }],
     ['tools without the capability', { model: 'phi3:mini', tools: [weather] }, { param: 'tools' }],
     ['chat with a model that embeds', { model: 'nomic-embed-text:latest' }, { code: 'capability_missing' }],
-    ['a keep_alive without a unit', { keepAlive: '300' }, { code: 'invalid_request', param: 'keep_alive' }],
     [
       'an image for a model that cannot see',
       { messages: [{ role: 'user', content: [{ type: 'image', base64: 'aGk=', mediaType: 'image/png' }] }] },

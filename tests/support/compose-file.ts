@@ -51,11 +51,13 @@ export function readComposeFile(variables: Variables = {}, path = 'docker-compos
   return parse(substitute(readText(path), variables), { merge: true });
 }
 
-/** `${NAME}` and `${NAME:-fallback}`, the only forms that the project uses: the older podman-compose knows no others. */
+/** `${NAME}` and `${NAME:-fallback}`, the only forms that the project uses: the older podman-compose knows no others. `$$` is a plain `$`. */
 const REFERENCE = /\$\{(\w+)(?::-([^}]+))?\}/g;
 
 function substitute(text: string, variables: Variables): string {
-  return text.replace(REFERENCE, (_whole, name: string, fallback = '') => variables[name] || fallback);
+  return text
+    .replace(REFERENCE, (_whole, name: string, fallback = '') => variables[name] || fallback)
+    .replaceAll('$$', () => '$');
 }
 
 /** Every variable that the file reads, with its fallback, also where a service hands it on as it is. */

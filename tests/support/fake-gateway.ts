@@ -35,6 +35,8 @@ export interface FakeGateway extends RestGateway {
   vector: (input: string, request: EmbeddingRequest) => readonly number[];
   limits: LimitsState | undefined;
   state: Report;
+  /** Whoever holds `FAKE_KEY`. */
+  principal: Principal;
   authenticate(authorization: string | undefined): Promise<Principal>;
   readonly requests: (ChatRequest | EmbeddingRequest)[];
   readonly callers: Caller[];
@@ -87,6 +89,7 @@ export function createFakeGateway(): FakeGateway {
     vector: (input) => [input.length, 0.5, -1],
     limits: undefined,
     state: { ready: true, draining: false, dependencies: [{ name: 'database', state: 'embedded' }] },
+    principal: PRINCIPAL,
     requests: [],
     callers: [],
     authorizations: [],
@@ -94,7 +97,7 @@ export function createFakeGateway(): FakeGateway {
     async authenticate(authorization) {
       fake.authorizations.push(authorization);
       if (authorization === undefined) throw new GatewayError('missing_api_key', 'Send an API key.');
-      if (authorization === `Bearer ${FAKE_KEY}`) return PRINCIPAL;
+      if (authorization === `Bearer ${FAKE_KEY}`) return fake.principal;
       throw new GatewayError('invalid_api_key', 'Incorrect API key provided.');
     },
     chat(request, caller) {
@@ -141,7 +144,7 @@ async function* embed(
 ): AsyncGenerator<readonly EmbeddingEvent[]> {
   const vectors = request.inputs.map((input) => vector(input, request));
   yield [
-    { type: 'embedded', model: request.model, vectors },
+    { type: 'embedded', model: request.model, warnings: [], vectors },
     { type: 'finished', reasons: [], usage: { promptTokens: 7 }, timings: { totalMs: 1 } },
   ];
 }

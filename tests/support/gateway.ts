@@ -28,11 +28,29 @@ export interface GatewayProcess {
   signal(name: NodeJS.Signals): void;
 }
 
+/** A process that may not be listening yet. */
+export interface LaunchedGateway extends Omit<GatewayProcess, 'url'> {
+  /** Resolves when it has ended, for whatever reason. */
+  readonly exited: Promise<unknown>;
+}
+
 /**
  * Starts a gateway on a free port. Only the variables given reach it; its embedded database, unless another is given,
  * is a new one.
  */
 export async function startGateway(env: Readonly<Record<string, string>> = {}): Promise<GatewayProcess> {
+  const { exited, ...launched } = launchGateway(env);
+  const listening = launched.untilLog((line) => line['msg'] === 'listening');
+  const failed = exited.then(() => {
+    throw new Error(`the gateway did not start:\n${launched.output.join('\n')}`);
+  });
+  const { port } = await Promise.race([listening, failed]);
+  failed.catch(() => undefined);
+  return { url: `http://127.0.0.1:${port}`, ...launched };
+}
+
+/** As `startGateway`, without waiting for it to listen. */
+export function launchGateway(env: Readonly<Record<string, string>>): LaunchedGateway {
   const dataDir = mkdtempSync(join(tmpdir(), 'llm-gateway-data-'));
   const child = spawn(process.execPath, ['src/main.ts'], {
     cwd: ROOT,
@@ -40,20 +58,10 @@ export async function startGateway(env: Readonly<Record<string, string>> = {}): 
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   const exited = once(child, 'exit').finally(() => rmSync(dataDir, { recursive: true, force: true }));
-  const { output, logs, untilLog } = readOutput(child);
-
-  const listening = untilLog((line) => line['msg'] === 'listening');
-  const failed = exited.then(() => {
-    throw new Error(`the gateway did not start:\n${output.join('\n')}`);
-  });
-  const { port } = await Promise.race([listening, failed]);
-  failed.catch(() => undefined);
   return {
-    url: `http://127.0.0.1:${port}`,
     pid: child.pid ?? 0,
-    output,
-    logs,
-    untilLog,
+    ...readOutput(child),
+    exited,
     signal: (name) => void child.kill(name),
     async stop() {
       child.kill('SIGTERM');

@@ -7,7 +7,7 @@ import type { LogFields } from '../../src/core/ports.ts';
 import { type Cancellable, cancellable } from '../../src/core/stream.ts';
 import { GatewayError } from '../../src/domain/error.ts';
 import type { Principal } from '../../src/domain/principal.ts';
-import type { GraphQLContext } from '../../src/schema/context.ts';
+import type { GraphQLContext, SchemaGateway } from '../../src/schema/context.ts';
 import { encodeGraphQLError } from '../../src/schema/errors.ts';
 import { createEventStream } from '../../src/schema/event-stream.ts';
 import {
@@ -31,6 +31,7 @@ const SDL = /* GraphQL */ `
     numbers: [User!]!
     self: Query
     requestId: String
+    keyName: String
     broken: String
     refused: String
     unserialisable: Int
@@ -69,6 +70,8 @@ export interface GraphQLHarness {
   running(): number;
   /** Makes every open `said` say something. */
   say(text: string): void;
+  /** Changes the key, as an update would. */
+  amend(change: Partial<Principal>): void;
   /** Ends the key, as a revocation would. */
   revoke(): void;
   /** How many watches of the key there are. */
@@ -96,7 +99,11 @@ const PRINCIPAL: Principal = {
 /** A gateway of which the tiny schema needs nothing but callers. */
 function createCallers() {
   const authorizations: (string | undefined)[] = [];
-  const watchers = new Set<(error: GatewayError) => void>();
+  const watchers = new Set<{
+    onInvalid: (error: GatewayError) => void;
+    onSeen: (principal: Principal) => void;
+  }>();
+  let principal = PRINCIPAL;
   let failure: Error | undefined;
   return {
     authorizations,
@@ -104,8 +111,13 @@ function createCallers() {
     fail(error: Error) {
       failure = error;
     },
+    amend(change: Partial<Principal>) {
+      principal = { ...principal, ...change };
+      for (const { onSeen } of [...watchers]) onSeen(principal);
+    },
     revoke() {
-      for (const act of [...watchers]) act(new GatewayError('invalid_api_key', 'The API key is not valid.'));
+      for (const { onInvalid } of [...watchers])
+        onInvalid(new GatewayError('invalid_api_key', 'The API key is not valid.'));
     },
     async authenticate(authorization: string | undefined): Promise<Principal> {
       authorizations.push(authorization);
@@ -113,13 +125,18 @@ function createCallers() {
       failure = undefined;
       if (error) throw error;
       if (authorization === undefined) throw new GatewayError('missing_api_key', 'Send an API key.');
-      if (authorization === BEARER) return PRINCIPAL;
-      if (authorization === `Bearer ${OTHER_KEY}`) return { ...PRINCIPAL, keyId: 'key_other' };
+      if (authorization === BEARER) return principal;
+      if (authorization === `Bearer ${OTHER_KEY}`) return { ...principal, keyId: 'key_other' };
       throw new GatewayError('invalid_api_key', 'The API key is not valid.');
     },
-    watch(_principal: Principal, onInvalid: (error: GatewayError) => void) {
-      watchers.add(onInvalid);
-      return () => void watchers.delete(onInvalid);
+    watch(
+      _principal: Principal,
+      onInvalid: (error: GatewayError) => void,
+      onSeen: (principal: Principal) => void = () => undefined,
+    ) {
+      const watcher = { onInvalid, onSeen };
+      watchers.add(watcher);
+      return () => void watchers.delete(watcher);
     },
   };
 }
@@ -196,6 +213,7 @@ function createTinySchema() {
         context.rateLimit = { mode: 'exact', requests: { limit: 60, remaining: 59, resetMs: 1500 } };
         return context.requestId;
       },
+      keyName: (_, _args, { principal }) => principal.name,
       broken: () => {
         throw new TypeError('a secret prompt was not a string');
       },
@@ -274,7 +292,11 @@ function createTinySchema() {
 
 export async function startGraphQLServer(
   config: Partial<GraphQLServerConfig> = {},
-  over: Partial<Pick<GraphQLServerOptions, 'clock'>> & { readonly schema?: GraphQLSchema } = {},
+  over: Partial<Pick<GraphQLServerOptions, 'clock'>> & {
+    readonly schema?: GraphQLSchema;
+    /** For a schema that needs more of the core than callers. */
+    readonly gateway?: Partial<SchemaGateway>;
+  } = {},
 ): Promise<GraphQLHarness> {
   const callers = createCallers();
   const tiny = createTinySchema();
@@ -296,6 +318,7 @@ export async function startGraphQLServer(
       get administration() {
         return unused();
       },
+      ...over.gateway,
     },
     schema: over.schema ?? tiny.schema,
     config: {
@@ -331,6 +354,7 @@ export async function startGraphQLServer(
     executed: tiny.executed,
     running: tiny.running,
     say: tiny.say,
+    amend: callers.amend,
     revoke: callers.revoke,
     watching: callers.watching,
     failAuthentication: callers.fail,

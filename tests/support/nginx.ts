@@ -78,6 +78,7 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
   const [httpPort, httpsPort] = options.tls ? [otherPort, port] : [port, otherPort];
   const certificate = options.tls ? await createCertificate(directory) : undefined;
   const environment = {
+    NGINX_VERSION: await versionOf(program),
     NGINX_SERVER_NAMES: options.serverNames ?? '',
     NGINX_TLS_CERTIFICATE: join(directory, 'certificate.pem'),
     NGINX_TLS_CERTIFICATE_KEY: join(directory, 'certificate.key'),
@@ -120,6 +121,11 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
     stop,
   };
   return nginx;
+}
+
+async function versionOf(program: string): Promise<string> {
+  const { stderr } = await run(program, ['-v']);
+  return /nginx\/(\S+)/.exec(stderr)?.[1] ?? '';
 }
 
 /** Copies the files to where they may be changed, with everything in its place that Compose and the image put there. */

@@ -47,8 +47,13 @@ export async function installPrometheus(): Promise<() => Promise<void>> {
   return async () => undefined;
 }
 
-/** @param targets the replicas, e.g. `127.0.0.1:4001`. */
-export async function startPrometheus(targets: readonly string[]): Promise<Prometheus> {
+/** What it scrapes, e.g. `127.0.0.1:4001`. */
+export interface Targets {
+  readonly replicas: readonly string[];
+  readonly nginx: string;
+}
+
+export async function startPrometheus(targets: Targets): Promise<Prometheus> {
   const program = await findPrometheus();
   const directory = mkdtempSync(join(tmpdir(), 'llm-gateway-prometheus-'));
   cpSync(PROMETHEUS_FILES, directory, { recursive: true });
@@ -107,12 +112,13 @@ interface AlertResult {
 }
 
 /** Everything but these stays as operators have it. */
-function adapt(path: string, targets: readonly string[]): void {
+function adapt(path: string, { replicas, nginx }: Targets): void {
   const replacements: readonly (readonly [RegExp, string])[] = [
     [/(?<=scrape_interval: )15s/, SCRAPE_EVERY],
     [/(?<=evaluation_interval: )15s/, EVALUATE_EVERY],
     [/^alerting:\n(?: .*\n)+/m, ''],
-    [/\["gateway-1:3000", .*\]/, JSON.stringify(targets)],
+    [/\["gateway-1:3000", .*\]/, JSON.stringify(replicas)],
+    [/\["nginx:3000"\]/, JSON.stringify([nginx])],
   ];
   let text = readFileSync(path, 'utf8');
   for (const [pattern, replacement] of replacements) {

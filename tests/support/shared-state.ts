@@ -1,8 +1,10 @@
 /** What tests of limits, signals and the usage stream look through: a ledger in memory and a log that can be awaited. */
 import { randomUUID } from 'node:crypto';
-import type { Ledger, Telemetry } from '../../src/core/ports.ts';
+import type { Telemetry } from '../../src/core/ports.ts';
 import { GatewayError } from '../../src/domain/error.ts';
 import type { UsageRecord } from '../../src/domain/record.ts';
+import type { EntryLedger } from '../../src/storage/ledger.ts';
+import { encodeEntry, idOf } from '../../src/storage/usage-entry.ts';
 import { SILENT } from './pipeline.ts';
 
 export interface LogLine {
@@ -41,7 +43,7 @@ export function createTestTelemetry(): TestTelemetry {
   };
 }
 
-export interface TestLedger extends Ledger {
+export interface TestLedger extends EntryLedger {
   /** Ids in the order in which they were first kept. */
   readonly ids: ReadonlySet<string>;
   /** How many records each write brought. */
@@ -63,11 +65,15 @@ export function createTestLedger(): TestLedger {
     writes,
     away: false,
     refused: new Set(),
-    async append(records) {
+    append: (records) => ledger.appendEntries(records.map(encodeEntry)),
+    async appendEntries(entries) {
       if (ledger.away) throw new GatewayError('storage_unavailable', 'The database is away.');
-      if (records.some((record) => ledger.refused.has(record.id))) throw new GatewayError('internal', 'No.');
-      writes.push(records.length);
-      for (const record of records) ids.add(record.id);
+      const brought = entries.map(idOf).filter((id) => id !== undefined);
+      if (brought.length < entries.length || brought.some((id) => ledger.refused.has(id))) {
+        throw new GatewayError('internal', 'No.');
+      }
+      writes.push(brought.length);
+      for (const id of brought) ids.add(id);
       for (const look of waiting) look();
     },
     has: (wanted) =>

@@ -35,3 +35,15 @@ export function splitLinesAsPython(text: string): string[] {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: these are the line ends in question.
   return text.split(/\r\n|[\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029]/);
 }
+
+/** The data of each event as it comes, parsed as JSON; those without data are left out. */
+export async function* readEvents<T>(response: Response): AsyncGenerator<T, void, void> {
+  let pending = '';
+  for await (const text of response.body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    const frames = (pending + text).split('\n\n');
+    pending = frames.pop() ?? '';
+    for (const data of frames.flatMap((frame) => parseEvents(`${frame}\n\n`).data)) {
+      if (data !== '') yield JSON.parse(data);
+    }
+  }
+}

@@ -72,7 +72,10 @@ const opened = new AsyncDisposableStack();
 beforeAll(async () => {
   stack = await startStack({ simulators: [{ parallel: 20 }, { parallel: 20 }] });
   opened.defer(() => stack.close());
-  prometheus = await startPrometheus(stack.replicas.map(({ url }) => new URL(url).host));
+  prometheus = await startPrometheus({
+    replicas: stack.replicas.map(({ url }) => new URL(url).host),
+    nginx: new URL(stack.url).host,
+  });
   opened.defer(() => prometheus.stop());
   // Counters are seen to grow from the second look on.
   await untilScraped(await sendTraffic(6));
@@ -125,6 +128,11 @@ async function untilScraped(requests: number): Promise<void> {
     return total?.value === requests;
   });
 }
+
+test('Prometheus can tell whether nginx answers', async () => {
+  const [nginx] = await prometheus.query('up{job="llm-gateway-nginx"}');
+  expect(nginx?.value).toBe(1);
+});
 
 describe('the dashboard', () => {
   test.each(targets)('has data for $name', async ({ type, expression, legendFormat }) => {

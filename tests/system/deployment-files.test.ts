@@ -195,7 +195,7 @@ describe('Redis', () => {
   /** As the compose file starts it, on a port of its own. */
   async function startRedis() {
     const service = readComposeFile({ REDIS_PASSWORD: 's3cret' }).services['redis'];
-    const [, ...args] = service?.command ?? [];
+    const [shell = '', option = '', script = ''] = service?.command ?? [];
     const program = await findProgram('redis-server', { debianPackage: 'redis-server' });
     await findProgram('redis-cli', { debianPackage: 'redis-tools' });
     const directory = mkdtempSync(join(tmpdir(), 'llm-gateway-redis-'));
@@ -204,8 +204,9 @@ describe('Redis', () => {
     const env = service ? environmentOf(service, { REDIS_PASSWORD: 's3cret' }) : {};
     const cli = (...command: readonly string[]) => run(['redis-cli', '-p', port, ...command], env);
     const [, ...check] = healthCheckOf('redis');
-    const start = () =>
-      startServer(program, ['--port', port, '--bind', '127.0.0.1', ...args], { cwd: directory });
+    const ofItsOwn = script.replace('redis-server -', `${program} - --port ${port} --bind 127.0.0.1`);
+    const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
+    const start = () => startServer('env', [...variables, shell, option, ofItsOwn], { cwd: directory });
     return {
       port,
       start,
@@ -236,7 +237,7 @@ describe('nginx', () => {
     await findProgram('curl', { debianPackage: 'curl' });
     const nginx = await startNginx({ upstreams: [`127.0.0.1:${await findFreePort()}`] });
     const command = healthCheckOf('nginx').map((word) => word.replace(':3000/', `:${nginx.port}/`));
-    expect(await run(command, {})).toEqual({ code: 0, output: 'ok\n' });
+    expect(await run(command, {})).toEqual({ code: 0, output: '# ok\n' });
     await nginx.stop();
     expect((await run(command, {})).code).not.toBe(0);
   });

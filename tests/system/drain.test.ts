@@ -2,7 +2,6 @@ import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import { type Script, type Simulator, startSimulator } from '../../simulator/server.ts';
-import { parseRecord } from '../../src/storage/usage-entry.ts';
 import { chat, openStream, statusOf } from '../support/caller.ts';
 import { type GatewayProcess, startGateway } from '../support/gateway.ts';
 import { type Operator, openOperator } from '../support/operator.ts';
@@ -66,7 +65,7 @@ const untilStopping = (gateway: GatewayProcess) => gateway.untilLog(({ msg }) =>
 async function recorded(keyId: string): Promise<number> {
   const rows = await operator.rows(keyId);
   const waiting = (await redis.command('XRANGE', 'llmgw:usage', '-', '+')) as [string, [string, string]][];
-  const records = waiting.map(([, [, entry]]) => parseRecord(entry)).filter((one) => one.keyId === keyId);
+  const records = waiting.map(([, [, entry]]) => JSON.parse(entry)).filter((one) => one.key_id === keyId);
   return new Set([...rows.map((row) => row.id), ...records.map(({ id }) => id)]).size;
 }
 

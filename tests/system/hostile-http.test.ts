@@ -212,7 +212,7 @@ describe('hostile 27: values that would make a request cheaper than it is', () =
     ['n', '0.5'],
     ['n', '129'],
     ['stop', '[1]'],
-    ['stop', '["a","b","c","d","e"]'],
+    ['stop', JSON.stringify(Array(33).fill('x'))],
   ])('%s: %s is refused by name and costs nothing', async (name, value) => {
     const { secret } = await server.createKey({ limits: { requestsPerMinute: 10, tokensPerMinute: 10_000 } });
     const headers = { authorization: `Bearer ${secret}` };

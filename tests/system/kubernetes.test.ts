@@ -62,15 +62,25 @@ async function modeOf(secret: string): Promise<'exact' | 'degraded'> {
   return response.headers.get('x-ratelimit-mode') === 'degraded' ? 'degraded' : 'exact';
 }
 
-test('probes are answered at their paths', async () => {
+function pathsOfProbes(): readonly (string | undefined)[] {
   const pods = specOf('Deployment')['template'] as PodTemplate;
   const { startupProbe, readinessProbe, livenessProbe }: Partial<Container> = pods.spec.containers[0] ?? {};
-  for (const probe of [startupProbe, readinessProbe, livenessProbe]) {
-    const response = await fetch(`${gateway.url}${probe?.httpGet.path}`);
-    expect([probe?.httpGet.path, response.status]).toEqual([probe?.httpGet.path, 200]);
-  }
+  return [startupProbe, readinessProbe, livenessProbe].map((probe) => probe?.httpGet.path);
+}
+
+test('probes are answered at their paths', async () => {
+  for (const path of pathsOfProbes())
+    expect([path, (await fetch(gateway.url + path)).status]).toEqual([path, 200]);
   const { replica } = (await (await fetch(`${gateway.url}/health`)).json()) as { replica: string };
   expect(replica).toBe(REPLICA_ID);
+});
+
+test('no probe fails with the Ollama servers, which all pods lose at once', async () => {
+  const alone = await startGateway({ OLLAMA_URLS: 'http://127.0.0.1:1' });
+  opened.defer(async () => void (await alone.stop()));
+  expect((await fetch(`${alone.url}/ready`)).status).toBe(503);
+  for (const path of pathsOfProbes())
+    expect([path, (await fetch(alone.url + path)).status]).toEqual([path, 200]);
 });
 
 test('the way in leads to what the gateway serves, and to nothing for operators', async () => {

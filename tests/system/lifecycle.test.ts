@@ -1,10 +1,12 @@
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Simulator, startSimulator } from '../../simulator/server.ts';
 import { chat, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
-import { type GatewayProcess, startGateway, TEST_KEY } from '../support/gateway.ts';
+import { type GatewayProcess, launchGateway, startGateway, TEST_KEY } from '../support/gateway.ts';
 import { type Operator, openOperator } from '../support/operator.ts';
 import { createDataDir } from '../support/pglite.ts';
 import { createDatabase } from '../support/postgres.ts';
@@ -117,6 +119,21 @@ describe('SIGTERM', () => {
     const begun = Date.now();
     expect(await gateway.stop()).toBe(0);
     expect(Date.now() - begun).toBeLessThan(10_000);
+  });
+
+  test('while it starts ends it in order as well, before it has listened', async () => {
+    // A database that never answers: what waits for it is in the middle of its start.
+    const silent = createServer().listen(0, '127.0.0.1').unref();
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    const gateway = launchGateway({
+      DATABASE_URL: `postgresql://postgres@127.0.0.1:${port}/none`,
+      OLLAMA_URLS: ollama.url,
+    });
+    await once(silent, 'connection');
+    expect(await gateway.stop()).toBe(0);
+    expect(gateway.logs().map(({ msg }) => msg)).toContain('stopping');
+    expect(gateway.logs().map(({ msg }) => msg)).not.toContain('listening');
   });
 });
 

@@ -6,6 +6,8 @@ import { type ScriptedReplica, startScriptedReplica } from '../support/scripted-
 /** What nginx lets in, and what of a request gets as far as a replica, which answers everything with `ok`. */
 
 const SECRET = `llmgw_${'0123456789abcdef'.repeat(4)}`;
+/** Longer than nginx has room for by default. */
+const LONG_NAME = `${'name-'.repeat(12)}of-a-gateway.example.com`;
 const opened = new AsyncDisposableStack();
 let replica: ScriptedReplica;
 let nginx: Nginx;
@@ -15,7 +17,10 @@ let before: number;
 beforeAll(async () => {
   replica = await startScriptedReplica((response) => void response.end('ok'));
   opened.defer(() => replica.close());
-  nginx = await startNginx({ upstreams: [replica.address], serverNames: 'llm.example.org *.example.net' });
+  nginx = await startNginx({
+    upstreams: [replica.address],
+    serverNames: `llm.example.org *.example.net ${LONG_NAME}`,
+  });
   opened.defer(() => nginx.stop());
 });
 afterAll(() => opened.disposeAsync());
@@ -51,6 +56,7 @@ describe('hosts', () => {
     'nginx',
     'llm.example.org',
     'a.example.net',
+    LONG_NAME,
   ])('%s is served', async (host) => {
     expect(
       statusesOf(await exchange(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`)),

@@ -7,6 +7,7 @@ import { type Nginx, startNginx } from '../support/nginx.ts';
 import { findFreePort } from '../support/programs.ts';
 import { openRawSocket } from '../support/raw-socket.ts';
 import { type Answer, type ScriptedReplica, startScriptedReplica } from '../support/scripted-replica.ts';
+import { startSilentServer } from '../support/silent-server.ts';
 
 /** What nginx does with answers, failures and connections of replicas, which do what each test tells them to. */
 
@@ -222,6 +223,40 @@ describe('connections to replicas', () => {
     expect(Math.max(...attempts)).toBeGreaterThan(1);
   });
 
+  test('to a silent replica cost one request a second the wait for it, and all others nothing', async () => {
+    const streams = held();
+    const answer: Answer = (response, request) =>
+      (request.url === '/v1/models' ? ok : streams.answer)(response, request);
+    const there = await Promise.all([startScriptedReplica(answer), startScriptedReplica(answer)]);
+    for (const replica of there) opened.defer(() => replica.close());
+    const silent = await startSilentServer();
+    opened.defer(() => silent.close());
+    const nginx = await startBefore(...there.map(({ address }) => address), silent.address);
+    const triedIt = ({ upstream }: Record<string, unknown>) => String(upstream).includes(silent.address);
+
+    // The others have streams under way, so that it is the one with the fewest, whatever comes. All of these that come
+    // before the first wait is over wait with it.
+    const running = Array.from({ length: 20 }, () => post(`${nginx.url}/v1/chat/completions`));
+    const answers = await Promise.all(running.map(() => streams.next()));
+    const before = nginx.accessLog().length;
+    const begun = Date.now();
+    for (let sent = 0; sent < 200; sent++) {
+      const response = await fetch(`${nginx.url}/v1/models`);
+      expect([response.status, await response.text()]).toEqual([200, 'ok']);
+    }
+    const seconds = (Date.now() - begun) / 1000;
+    const lines = await eventually('the lines', () => {
+      const logged = nginx.accessLog().slice(before);
+      return logged.length === 200 && logged;
+    });
+    expect(lines.filter(triedIt).length).toBeLessThanOrEqual(1 + seconds);
+    expect(lines.filter(triedIt).length).toBeLessThan(100);
+
+    for (const response of answers) response.end();
+    await Promise.all(running.map(async (response) => (await response).text()));
+    await nginx.untilLogged(triedIt);
+  });
+
   test('to a replica marked as down are no longer made after a reload, and are again after the next', async () => {
     const { nginx, replicas } = await start([ok], [ok]);
     const addresses = replicas.map(({ address }) => address);
@@ -275,16 +310,17 @@ describe('a request that has been sent when its replica dies', () => {
 describe('an answer of 503', () => {
   const busy: Answer = (response) => void response.writeHead(503, { 'x-request-id': 'its-own' }).end('busy');
 
-  test.each(['/v1/chat/completions', '/graphql'])(
-    'to a POST to %s is that of the replica asked',
-    async (path) => {
-      const { nginx, replicas } = await start([busy], [busy]);
-      const response = await post(nginx.url + path);
-      expect([response.status, await response.text()]).toEqual([503, 'busy']);
-      expect(response.headers.get('retry-after')).toBeNull();
-      expect(all(replicas)).toHaveLength(1);
-    },
-  );
+  test.each([
+    ['POST', '/v1/chat/completions'],
+    ['POST', '/graphql'],
+    ['GET', '/graphql'],
+  ])('to a %s of %s is that of the replica asked, which goes on getting requests', async (method, path) => {
+    const { nginx, replicas } = await start([busy], [busy]);
+    const response = await fetch(nginx.url + path, { method });
+    expect([response.status, await response.text()]).toEqual([503, 'busy']);
+    expect(response.headers.get('retry-after')).toBeNull();
+    expect(all(replicas)).toHaveLength(1);
+  });
 });
 
 test('a request reaches a replica when all of it has arrived, so that no slow sender occupies one', async () => {

@@ -41,6 +41,8 @@ const IMAGE_VARIABLES: Readonly<Record<string, readonly string[]>> = {
   postgres: ['POSTGRES_USER', 'POSTGRES_PASSWORD', 'POSTGRES_DB', 'POSTGRES_INITDB_ARGS'],
   redis: ['REDISCLI_AUTH'],
 };
+/** There is no embedded database here. */
+const NOT_PASSED = ['DATA_DIR'];
 /** What becomes part of another value. */
 const PARTS = ['POSTGRES_PASSWORD', 'REDIS_PASSWORD'];
 
@@ -171,6 +173,11 @@ describe('the compose file', () => {
     expect(new Set(named)).toEqual(new Set(Object.keys(compose.volumes)));
   });
 
+  test('bodies that wait at nginx take no memory', () => {
+    const [, path] = /^client_body_temp_path (.*);$/m.exec(readText('nginx/http.conf')) ?? [];
+    expect(compose.services['nginx']?.volumes).toContain(path);
+  });
+
   test('gateways and nginx are not killed before the grace that requests have is over', () => {
     for (const [, service] of gateways) {
       const graceMs = Number(environmentOf(service)['SHUTDOWN_GRACE_MS']);
@@ -182,8 +189,9 @@ describe('the compose file', () => {
 
   test('Redis keeps what it has over a restart, evicts none of it, and stays below its memory limit', () => {
     const { command = [], deploy } = compose.services['redis'] ?? ({} as ComposeService);
-    const settingOf = (option: string) => command[command.indexOf(option) + 1];
-    expect(command[0]).toBe('redis-server');
+    const words = command.join(' ').split(/\s+/);
+    const settingOf = (option: string) => words[words.indexOf(option) + 1];
+    expect(words).toContain('redis-server');
     expect(['--appendonly', '--maxmemory-policy'].map(settingOf)).toEqual(['yes', 'noeviction']);
     // A rewrite of its log may need as much again.
     expect(bytes(settingOf('--maxmemory')) * 2).toBeLessThan(bytes(deploy?.resources?.limits?.memory));
@@ -206,6 +214,13 @@ describe('variables', () => {
     }
     const templates = readText('nginx/templates/names.conf.template');
     expect(templates).toContain(`\${${IMAGE_VARIABLES['nginx']}}`);
+  });
+
+  test('every one of the gateway’s is passed on or given a value', () => {
+    for (const [name, { environment = {} }] of gateways) {
+      const missing = gatewayVariables.filter((variable) => !Object.hasOwn(environment, variable));
+      expect([name, missing]).toEqual([name, NOT_PASSED]);
+    }
   });
 
   test('every one that the compose file reads is in .env.example, and the other way round', () => {
@@ -250,7 +265,11 @@ describe('variables', () => {
     const configured = JSON.stringify(readComposeFile(secrets).services);
     expect(configured).not.toContain(PLACEHOLDER);
     expect(configured.match(/p0stgres/g)).toHaveLength(gateways.length + 2);
-    expect(configured.match(/r3dis/g)).toHaveLength(gateways.length + 3);
+    expect(configured.match(/r3dis/g)).toHaveLength(gateways.length + 2);
+    // Everybody on the machine can read it there.
+    for (const { command } of Object.values(readComposeFile(secrets).services)) {
+      expect(String(command)).not.toMatch(/p0stgres|r3dis/);
+    }
   });
 });
 

@@ -184,6 +184,17 @@ describe('settings', () => {
 });
 
 describe('what belongs together', () => {
+  test('what the migration needs can be told from the gateway, to be there before it', () => {
+    const first = manifests.filter(
+      ({ file, metadata }) =>
+        file.startsWith('base/') && metadata.labels?.['app.kubernetes.io/component'] !== 'gateway',
+    );
+    expect(new Set(first.map(({ kind }) => kind))).toEqual(
+      new Set(['Namespace', 'ServiceAccount', 'NetworkPolicy']),
+    );
+    expect(first.map(({ metadata }) => metadata.name)).toContain(podsOf(job).spec.serviceAccountName);
+  });
+
   test('selectors find the pods of the gateway, and not those that migrate', () => {
     const { selector: ofService } = find('Service').spec;
     const selectors = [

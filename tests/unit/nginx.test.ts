@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { VARIABLES } from '../../src/variables.ts';
+import { readComposeFile } from '../support/compose-file.ts';
 
 /** That what nginx's files say fits what the gateway does by default. That nginx does as they say: `tests/system`. */
 
@@ -21,9 +22,9 @@ function settingOf(directive: string): string {
   return values[0] ?? '';
 }
 
-const MS = { s: 1000, m: 60_000, h: 3_600_000 } as const;
+const MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
 function milliseconds(directive: string): number {
-  const [, count, unit] = /^(\d+)([smh])$/.exec(settingOf(directive)) ?? [];
+  const [, count, unit] = /^(\d+)(ms|[smh])$/.exec(settingOf(directive)) ?? [];
   return Number(count) * MS[unit as keyof typeof MS];
 }
 
@@ -47,9 +48,25 @@ describe('nginx', () => {
     expect(milliseconds('send_timeout')).toBeGreaterThan(VARIABLES.clientStallMs.fallback);
   });
 
-  test('never takes a replica out by itself', () => {
+  test('leaves a replica out that cannot be reached, for a second and not for nginx’s ten', () => {
     const servers = readFileSync(join(FILES, 'upstreams/gateway.conf'), 'utf8').match(/^server .*$/gm);
-    expect(servers).toEqual([1, 2, 3].map((number) => `server gateway-${number}:3000 max_fails=0;`));
+    const parameters = 'max_fails=1 fail_timeout=1s';
+    expect(servers).toEqual([1, 2, 3].map((number) => `server gateway-${number}:3000 ${parameters};`));
+  });
+
+  test('spends less on a replica that cannot be reached than the time for which it is then left out', () => {
+    expect(milliseconds('proxy_connect_timeout')).toBeLessThan(1000);
+  });
+
+  test('of the version that Compose has keeps a connection that was just used over a reload', () => {
+    const image = readComposeFile().services['nginx']?.image ?? '';
+    const versions = readdirSync(join(FILES, 'versions'));
+    expect(versions).toEqual([`${image.split(':')[1]}.conf`]);
+    expect(milliseconds('keepalive_min_timeout')).toBeGreaterThan(0);
+  });
+
+  test('starts as many processes on any machine', () => {
+    expect(settingOf('worker_processes')).toMatch(/^\d$/);
   });
 
   test('needs no privileges: it listens above port 1023, and writes below /tmp and to its output', () => {

@@ -183,6 +183,30 @@ describe('a deployment', () => {
     expect(readFileSync(file, 'utf8')).toBe('server a:1;\nserver b:1;\n');
   });
 
+  test.each([
+    ['a, b, c', ['a', 'b', 'c']],
+    ['b, c', ['b', 'c', 'a']],
+  ])('restarts %s, which run and are not ready, before those that serve', async (unready, order) => {
+    writeFileSync(file, 'server a:1;\nserver b:1;\nserver c:1;\n');
+    const ready = new Map(['a', 'b', 'c'].map((host) => [host, !unready.includes(host)]));
+    const restarted: string[] = [];
+    const { done } = deploy(
+      {},
+      {
+        async restart({ host }) {
+          restarted.push(host);
+          ready.set(host, true);
+        },
+        async probe({ host }, path) {
+          if (path === '/ready' && !ready.get(host)) return undefined;
+          return path === '/health' ? '{"uptime_s":0}' : '';
+        },
+      },
+    );
+    expect(await done).toBe(3);
+    expect(restarted).toEqual(order);
+  });
+
   test('does not take out the only replica that serves', async () => {
     writeFileSync(file, 'server a:1;\n');
     const { steps, done } = deploy({ a: true });

@@ -25,7 +25,7 @@ export const completion: Check = {
     const mismatch = findMismatch(whole, 200, chatCompletion);
     if (mismatch) return failed(`in one piece: ${mismatch}`);
     found.answeredRequest = whole.header('x-request-id');
-    const tokens = chatCompletion.parse(whole.json).usage.total_tokens ?? 'unknown';
+    const tokens = chatCompletion.parse(whole.json).usage?.total_tokens ?? 'unknown';
 
     const streamed = { ...body, stream: true, stream_options: { include_usage: true } };
     const begun = performance.now();

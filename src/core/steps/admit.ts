@@ -1,7 +1,7 @@
 import type { InferenceRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { boundOutputTokens } from '../../domain/estimate.ts';
-import type { Claim, Decision, Limits } from '../../domain/limit.ts';
+import { type Claim, type Decision, isUnlimited, type Limits } from '../../domain/limit.ts';
 import { totalTokens } from '../../domain/usage.ts';
 import type { Call, Step } from '../call.ts';
 import { type Clock, LEASE_RENEW_MS, type Limiter, type Telemetry } from '../ports.ts';
@@ -19,7 +19,7 @@ export function admit(deps: {
   const { limiter, telemetry, clock } = deps;
   const leases = createLeases(limiter, clock);
   return (next) => (request, call) => {
-    if (Object.keys(call.principal.limits).length === 0) return next(request, call);
+    if (isUnlimited(call.principal.limits)) return next(request, call);
     const claim = toClaim(request, call);
     let release: (() => void) | undefined;
     return staged({

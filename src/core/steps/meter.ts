@@ -31,7 +31,7 @@ export function meter(deps: {
           telemetry.firstToken(notes.model ?? request.model, now - call.startedAt);
         }
         if (notes.firstTokenAt !== undefined) lastBatchAt = now;
-        return notes.finished ? batch.map((event) => withTimings(event, call, now)) : batch;
+        return notes.finished ? batch.map((event) => completed(event, call, now)) : batch;
       },
       fail(thrown) {
         // Whatever an abort looks like by the time it arrives here, its reason is why the request ended.
@@ -49,10 +49,10 @@ export function meter(deps: {
   };
 }
 
-/** The last event with what only the gateway can know of the request's time. */
-function withTimings(event: InferenceEvent, call: Call, now: number): InferenceEvent {
+/** The last event with what only the gateway can know of the request's time, and the usage that the limits settle by. */
+function completed(event: InferenceEvent, call: Call, now: number): InferenceEvent {
   if (event.type !== 'finished') return event;
-  return { ...event, timings: { ...event.timings, ...ownTimings(call, now) } };
+  return { ...event, usage: call.notes.usage(), timings: { ...event.timings, ...ownTimings(call, now) } };
 }
 
 function ownTimings(call: Call, now: number): Timings {

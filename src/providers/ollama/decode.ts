@@ -2,7 +2,7 @@ import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { ChatEvent, Finished, FinishReason } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
 import { decodeErrorLine } from './errors.ts';
-import { type ForcedCall, parseForcedCalls } from './forced.ts';
+import { type ForcedAnswer, type ForcedCall, parseForced, readCutShort } from './forced.ts';
 import { createLineSplitter } from './lines.ts';
 import { decodeLogprobs } from './logprobs.ts';
 import { isWireObject, parseCount, parseDurationMs, type WireObject } from './wire.ts';
@@ -124,18 +124,17 @@ function createAnswer(context: ChatContext): Answer {
       if (forcedText.length > MAX_FORCED_CHARACTERS) throw incomplete('a tool call of boundless length');
     } else if (logprobs.length > 0) events.push({ type: 'content', choice: 0, text, logprobs });
     else if (text !== '') events.push({ type: 'content', choice: 0, text });
-    const calls = message['tool_calls'];
-    if (calls !== undefined && calls !== null) {
-      for (const call of readToolCalls(calls)) addCall(call.name, call.arguments, call.id, events);
-    }
+    for (const call of readToolCalls(message['tool_calls'] ?? []))
+      addCall(call.name, call.arguments, call.id, events);
   };
 
   const finish = (line: WireObject, events: ChatEvent[]) => {
     const raw = typeof line['done_reason'] === 'string' ? line['done_reason'].slice(0, 64) : '';
     if (raw === 'load' || raw === 'unload') throw onlyLoaded(raw);
     if (forced) {
-      for (const call of readForced(forcedText, forced, raw))
-        addCall(call.name, call.arguments, undefined, events);
+      const { calls, text } = readForced(forcedText, forced, raw);
+      for (const call of calls) addCall(call.name, call.arguments, undefined, events);
+      if (text !== '') events.push({ type: 'content', choice: 0, text });
     }
     finished = true;
     const exactQueue = !(reasoned && context.constrained);
@@ -205,14 +204,14 @@ function isUsableId(id: unknown): id is string {
 }
 
 /**
- * The calls of a forced answer. One that was cut short by the token limit has none, and finishes with `length`: that is
- * what happened, and the caller can act on it by asking for more tokens.
+ * A forced answer. One that was cut short by the token limit has no calls, and finishes with `length`: that is what
+ * happened, and the caller can act on it by asking for more tokens.
  */
-function readForced(text: string, forced: ForcedCall, raw: string): ReturnType<typeof parseForcedCalls> {
+function readForced(text: string, forced: ForcedCall, raw: string): ForcedAnswer {
   try {
-    return parseForcedCalls(text, forced);
+    return parseForced(text, forced);
   } catch (error) {
-    if (raw === 'length') return [];
+    if (raw === 'length') return readCutShort(text, forced);
     throw error;
   }
 }

@@ -8,7 +8,11 @@ import { isWireObject, parseCount, parseDurationMs } from './wire.ts';
  * @throws GatewayError `upstream_incomplete` where it is not one finite vector per input, `invalid_request` where the
  * model's vectors are shorter than the caller wants them.
  */
-export function decodeEmbedding(answer: unknown, request: EmbeddingRequest): readonly EmbeddingEvent[] {
+export function decodeEmbedding(
+  answer: unknown,
+  request: EmbeddingRequest,
+  warnings: readonly string[],
+): readonly EmbeddingEvent[] {
   if (!isWireObject(answer) || !Array.isArray(answer['embeddings'])) throw incomplete('no embeddings');
   const embeddings: readonly unknown[] = answer['embeddings'];
   if (embeddings.length !== request.inputs.length) {
@@ -23,7 +27,7 @@ export function decodeEmbedding(answer: unknown, request: EmbeddingRequest): rea
   const promptTokens = parseCount(answer['prompt_eval_count']);
   const loadMs = parseDurationMs(answer['load_duration']);
   return [
-    { type: 'embedded', model: request.model, vectors },
+    { type: 'embedded', model: request.model, warnings, vectors },
     {
       type: 'finished',
       reasons: [],

@@ -6,6 +6,7 @@ import {
   textOf,
 } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
+import { allowedKeepAlive } from '../../domain/keep-alive.ts';
 import { canonicalModelName, type Model } from '../../domain/model.ts';
 import { type ForcedCall, forcedCall } from './forced.ts';
 import {
@@ -35,6 +36,12 @@ export interface EncodedChat {
   readonly forced?: ForcedCall;
 }
 
+export interface EncodedEmbedding {
+  readonly body: WireEmbedRequest;
+  /** As of a chat. */
+  readonly warnings: readonly string[];
+}
+
 /**
  * A chat request as the body of `/api/chat`.
  * @param model as the backend lists it; `undefined` where it does not, which counts as a model without extras.
@@ -44,15 +51,12 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
   const warnings: string[] = [];
   const forced = forcedCall(request);
   const called = new Map<string, string>();
-  const messages = request.messages.map((message, index) => encodeMessage(message, index, called));
+  const messages = request.messages.map((message, index) => encodeMessage(message, index, called, warnings));
   const think = encodeThink(request, model, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
-  if (format !== undefined && tools.length > 0) {
-    warnings.push('The answer is held to the response format, so the model cannot call a tool.');
-  }
   const options = encodeOptions(request.sampling, contextSize(request.model, settings));
-  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
     warnings,
     ...(forced && { forced }),
@@ -76,16 +80,20 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
 }
 
 /** An embedding request as the body of `/api/embed`. A text that does not fit is an error, as for chat. */
-export function encodeEmbedding(request: EmbeddingRequest, settings: Settings): WireEmbedRequest {
+export function encodeEmbedding(request: EmbeddingRequest, settings: Settings): EncodedEmbedding {
+  const warnings: string[] = [];
   const numCtx = contextSize(request.model, settings);
-  const keepAlive = request.keepAlive ?? settings.keepAlive;
+  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
-    model: request.model,
-    input: request.inputs,
-    truncate: false,
-    ...(request.dimensions !== undefined && { dimensions: request.dimensions }),
-    ...(keepAlive !== undefined && { keep_alive: keepAlive }),
-    ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+    warnings,
+    body: {
+      model: request.model,
+      input: request.inputs,
+      truncate: false,
+      ...(request.dimensions !== undefined && { dimensions: request.dimensions }),
+      ...(keepAlive !== undefined && { keep_alive: keepAlive }),
+      ...(numCtx !== undefined && { options: { num_ctx: numCtx } }),
+    },
   };
 }
 
@@ -103,7 +111,12 @@ export function withinStack<T>(encode: () => T): T {
 }
 
 /** @param called names of the calls so far, by id: what templates know a result by. The latest call of an id counts. */
-function encodeMessage(message: Message, index: number, called: Map<string, string>): WireMessage {
+function encodeMessage(
+  message: Message,
+  index: number,
+  called: Map<string, string>,
+  warnings: string[],
+): WireMessage {
   const content = textOf(message.content);
   switch (message.role) {
     case 'system':
@@ -124,10 +137,7 @@ function encodeMessage(message: Message, index: number, called: Map<string, stri
             function: {
               index: position,
               name: call.name,
-              arguments: parseArguments(
-                call.arguments,
-                `messages[${index}].tool_calls[${position}].function.arguments`,
-              ),
+              arguments: parseArguments(call.arguments, index, warnings),
             },
           })),
         }),
@@ -144,16 +154,18 @@ function encodeMessage(message: Message, index: number, called: Map<string, stri
   }
 }
 
-function parseArguments(text: string, param: string) {
+/** Ollama takes objects only, and a call that was once cut short must not end its conversation for good. */
+function parseArguments(text: string, index: number, warnings: string[]): WireToolArguments {
+  // What some clients send for a call without arguments.
+  if (text.trim() === '') return {};
   try {
     const value: unknown = JSON.parse(text);
     if (isWireObject(value)) return value as WireToolArguments;
   } catch {
-    // The same answer as for JSON that is not an object; the parser's own words may quote the text.
+    // The same as for JSON that is not an object.
   }
-  throw new GatewayError('invalid_request', 'Tool call arguments must be the JSON text of an object.', {
-    param,
-  });
+  warnings.push(`The arguments of a tool call in messages[${index}] are no JSON object and were left out.`);
+  return {};
 }
 
 type WireToolArguments = NonNullable<WireMessage['tool_calls']>[number]['function']['arguments'];

@@ -173,13 +173,14 @@ async function* embed(
   signal: AbortSignal,
 ): EmbeddingStream {
   const { backend, client } = known(member);
-  const body = JSON.stringify(encodeEmbedding(request, settings));
+  const { body, warnings } = encodeEmbedding(request, settings);
   const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
   const visit = backend.enter(signal);
   try {
-    const answer = await client.json({ path: '/api/embed', body }, visit.signal, maxBytes);
+    const call = { path: '/api/embed', body: JSON.stringify(body) } as const;
+    const answer = await client.json(call, visit.signal, maxBytes);
     visit.leave();
-    yield decodeEmbedding(answer, request);
+    yield decodeEmbedding(answer, request, warnings);
   } catch (error) {
     backend.noteFailure(error);
     throw error;

@@ -1,11 +1,11 @@
 import { GatewayError } from '../../domain/error.ts';
-import type { ChatEvent, Finished, TokenLogprob } from '../../domain/event.ts';
+import type { ChatEvent, Finished, Started, TokenLogprob } from '../../domain/event.ts';
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import { sumUsage, type Timings } from '../../domain/usage.ts';
 import type { StreamEncoder } from '../answer.ts';
 import { encodeJson, frame } from '../sse.ts';
-import { encodeFinishReason, encodeTimings, encodeUsage, type Stamp } from './response.ts';
-import { incomplete } from './stream.ts';
+import { encodeEnding, encodeFinishReason, encodeTimings, encodeUsage, type Stamp } from './response.ts';
+import { type ChunkOptions, incomplete } from './stream.ts';
 
 /** An event of the answer to one of several prompts. */
 export type PromptEvent = ChatEvent & { readonly prompt: number };
@@ -47,9 +47,11 @@ export function createCompletionEncoder({
   choices,
   echoes,
   includeUsage,
-}: CompletionOptions & { readonly includeUsage: boolean }): StreamEncoder<PromptEvent> {
+  warnings,
+}: CompletionOptions & Pick<ChunkOptions, 'includeUsage' | 'warnings'>): StreamEncoder<PromptEvent> {
   const finished: Finished[] = [];
   const lengths: number[] = [];
+  const warned = [...warnings];
   let opening = '';
   const usage = includeUsage ? ',"usage":null' : '';
 
@@ -58,7 +60,8 @@ export function createCompletionEncoder({
       `${opening}{"text":${encodeJson(text)},"index":${index},"logprobs":${logprobs},"finish_reason":${reason}}]${usage}${extra}}`,
     );
 
-  const start = (prompt: number, model: string) => {
+  const start = ({ prompt, model, warnings }: Started & { readonly prompt: number }) => {
+    warned.push(...warnings);
     opening = `{"id":${encodeJson(id)},"object":"text_completion","created":${created},"model":${encodeJson(model)},"choices":[`;
     const echo = echoes[prompt] ?? '';
     if (echo === '') return '';
@@ -72,22 +75,22 @@ export function createCompletionEncoder({
   const finish = (prompt: number, event: Finished) => {
     finished.push(event);
     const isLastPrompt = finished.length === echoes.length;
-    const timings = `,"timings":${encodeJson(encodeTimings(spanOf(finished.map((end) => end.timings))))}`;
+    const ending = `,${encodeEnding(spanOf(finished.map((end) => end.timings)), warned)}`;
     let frames = '';
     for (const [choice, reason] of event.reasons.entries()) {
-      const carriesTimings = isLastPrompt && !includeUsage && choice === event.reasons.length - 1;
+      const isLast = isLastPrompt && !includeUsage && choice === event.reasons.length - 1;
       const index = prompt * choices + choice;
-      frames += chunk(index, '', 'null', `"${encodeReason(reason)}"`, carriesTimings ? timings : '');
+      frames += chunk(index, '', 'null', `"${encodeReason(reason)}"`, isLast ? ending : '');
     }
     if (!isLastPrompt || !includeUsage) return frames;
-    const total = encodeJson(encodeUsage(sumUsage(finished.map((end) => end.usage))));
-    return frames + frame(`${opening}],"usage":${total}${timings}}`);
+    const total = encodeJson(encodeUsage(sumUsage(finished.map((end) => end.usage))) ?? null);
+    return frames + frame(`${opening}],"usage":${total}${ending}}`);
   };
 
   const encode = (event: PromptEvent): string => {
     switch (event.type) {
       case 'started':
-        return start(event.prompt, event.model);
+        return start(event);
       case 'content': {
         const index = event.prompt * choices + event.choice;
         const offset = lengths[index] ?? 0;

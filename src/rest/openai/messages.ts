@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { ImagePart, Message, TextPart, ToolCall } from '../../domain/chat.ts';
+import type { ImagePart, Message, TextPart } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { parseDataUri } from '../../domain/image.ts';
 import { ParameterError } from '../errors.ts';
@@ -33,7 +33,7 @@ const toolCall = z.object({
   type: z.literal('function'),
   function: z.object({
     name: z.string().min(1),
-    arguments: z.string().describe('The JSON text of an object.'),
+    arguments: z.string().describe('The JSON text of an object. Anything else is left out, with a warning.'),
   }),
 });
 
@@ -104,9 +104,11 @@ function decodeAssistant(message: WireAssistant, at: string): Extract<Message, {
     const param = `${at}.${field}`;
     throw new GatewayError('unsupported_parameter', `Unsupported parameter: '${param}'.`, { param });
   }
-  const toolCalls = (message.tool_calls ?? []).map((call, index) =>
-    decodeToolCall(call, `${at}.tool_calls[${index}].function.arguments`),
-  );
+  const toolCalls = (message.tool_calls ?? []).map(({ id, function: fn }) => ({
+    id,
+    name: fn.name,
+    arguments: fn.arguments,
+  }));
   const content = message.content ?? message.refusal ?? undefined;
   if (content === undefined && toolCalls.length === 0) {
     const param = `${at}.content`;
@@ -123,28 +125,6 @@ function decodeAssistant(message: WireAssistant, at: string): Extract<Message, {
     toolCalls,
     ...(reasoning !== undefined && { reasoning }),
   };
-}
-
-function decodeToolCall(call: z.output<typeof toolCall>, param: string): ToolCall {
-  // What some clients send for a call without arguments.
-  const text = call.function.arguments.trim() === '' ? '{}' : call.function.arguments;
-  if (!isJsonObject(text)) {
-    throw new ParameterError(
-      'invalid_value',
-      param,
-      `Invalid value for '${param}': it must be the JSON text of an object.`,
-    );
-  }
-  return { id: call.id, name: call.function.name, arguments: text };
-}
-
-function isJsonObject(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }
 
 type WireText = string | readonly (z.output<typeof textPart> | z.output<typeof refusalPart>)[];

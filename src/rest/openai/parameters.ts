@@ -10,6 +10,7 @@ import {
   NAME_RULE,
 } from '../../domain/bounds.ts';
 import type { JsonObject } from '../../domain/chat.ts';
+import { DURATION, KEEP_ALIVE } from '../../domain/keep-alive.ts';
 import { chatMessage } from './messages.ts';
 import type { Refusals } from './validation.ts';
 
@@ -23,6 +24,8 @@ const EXPECTED_NAME = `expected ${NAME_RULE}`;
 /** A number within the bounds that all protocols share. */
 const numberIn = ({ min, max }: Bound) => z.number().min(min).max(max);
 const intIn = ({ min, max }: Bound) => z.int().min(min).max(max);
+/** Accepted whatever it is: a value that is not looked at cannot be wrong. */
+const inert = (description: string) => z.unknown().optional().describe(description);
 /** Anything that JSON can say in an object: it has come out of a JSON parser, so only the outermost kind is in doubt. */
 const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>());
 
@@ -68,17 +71,18 @@ const responseFormat = z.discriminatedUnion('type', [
 
 const streamOptions = z.object({
   include_usage: z.boolean().nullish().describe('One last chunk without choices carries the usage.'),
-  include_obfuscation: z.boolean().nullish().describe('Without effect.'),
+  include_obfuscation: inert('Without effect.'),
 });
 
 const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)]);
 const model = z.string().min(1).max(MAX_MODEL_NAME);
 const maxTokens = intIn(BOUNDS.maxOutputTokens);
-/** A Go duration. Each number needs its unit, also so that matching has one way to go. */
-const DURATION = /^-?(?:\d{1,9}(?:\.\d{1,9})?(?:ns|us|µs|ms|s|m|h)){1,8}$/;
 const keepAlive = z
   .union([z.number(), z.string().regex(DURATION, 'expected seconds as a number, or a duration such as 5m')])
-  .describe('Extension: how long the model stays in memory, in seconds or as `5m`.');
+  .describe(
+    `Extension: how long the model stays in memory, in seconds or as \`5m\`. Outside of ${KEEP_ALIVE.min} to ` +
+      `${KEEP_ALIVE.max} seconds it has no effect, with a warning.`,
+  );
 
 const samplingFields = {
   temperature: numberIn(BOUNDS.temperature).nullish(),
@@ -98,19 +102,15 @@ const fields = {
   keep_alive: keepAlive.nullish(),
 };
 
-/** Accepted without effect: what they would do makes no difference to the answer. */
-const inert = {
-  user: z.string().nullish().describe('Without effect.'),
-  metadata: z
-    .record(z.string().max(64), z.string().max(512))
-    .refine((pairs) => Object.keys(pairs).length <= 16, 'at most 16 pairs')
-    .nullish()
-    .describe('Without effect.'),
-  service_tier: z.enum(['auto', 'default']).nullish().describe('There is one tier.'),
-  safety_identifier: z.string().nullish().describe('Without effect.'),
-  prompt_cache_key: z.string().nullish().describe('Without effect: the backend caches by itself.'),
-  prompt_cache_retention: z.unknown().optional().describe('Without effect.'),
-  prompt_cache_options: z.unknown().optional().describe('Without effect.'),
+/** What they would do makes no difference to the answer. */
+const inertFields = {
+  user: inert('Without effect.'),
+  metadata: inert('Without effect.'),
+  service_tier: inert('Without effect: there is one tier.'),
+  safety_identifier: inert('Without effect.'),
+  prompt_cache_key: inert('Without effect: the backend caches by itself.'),
+  prompt_cache_retention: inert('Without effect.'),
+  prompt_cache_options: inert('Without effect.'),
 };
 
 export const chatCompletionRequest = z
@@ -128,9 +128,9 @@ export const chatCompletionRequest = z
     parallel_tool_calls: z.boolean().nullish(),
     response_format: responseFormat.nullish(),
     reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
-    ...inert,
-    verbosity: z.enum(['low', 'medium', 'high']).nullish().describe('Without effect, with a warning.'),
-    prediction: z.unknown().optional().describe('Without effect: it could only have made the answer faster.'),
+    ...inertFields,
+    verbosity: inert('Without effect, with a warning.'),
+    prediction: inert('Without effect: it could only have made the answer faster.'),
     modalities: z.array(z.literal('text')).nullish().describe('Text is all there is.'),
   })
   .meta({
@@ -193,7 +193,7 @@ export const completionRequest = z
     best_of: z.int().min(1).nullish().describe('No more than `n`.'),
     ...samplingFields,
     ...fields,
-    user: inert.user,
+    user: inertFields.user,
   })
   .meta({
     id: 'CompletionRequest',
@@ -217,7 +217,7 @@ export const embeddingRequest = z
       .describe('`base64` is little-endian float32, which the official SDKs ask for by themselves.'),
     dimensions: intIn(BOUNDS.dimensions).nullish(),
     keep_alive: keepAlive.nullish(),
-    user: inert.user,
+    user: inertFields.user,
   })
   .meta({
     id: 'EmbeddingRequest',

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import type { ChatRequest, EmbeddingRequest, ResponseFormat, Sampling, Tool } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
+import { durationSeconds } from '../../domain/keep-alive.ts';
 import { ParameterError } from '../errors.ts';
 import { decodeMessages } from './messages.ts';
 import {
@@ -108,7 +109,7 @@ export function decodeCompletion(body: unknown): DecodedCompletion {
 
 /** @throws GatewayError, as `decodeChat`. */
 export function decodeEmbedding(body: unknown): DecodedEmbedding {
-  refuseTokens(body, 'input');
+  refuseTokens(body, 'input', ", with LangChain's OpenAIEmbeddings by check_embedding_ctx_length=False");
   const parsed = parseBody(embeddingRequest, EMBEDDING_REFUSALS, body);
   const dimensions = parsed.dimensions ?? undefined;
   return {
@@ -218,17 +219,19 @@ function decodeResponseFormat(format: ChatBody['response_format']): ResponseForm
   return { type: 'jsonSchema', name, schema };
 }
 
-function keepAliveOf(parsed: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number | string } {
-  const keepAlive = parsed.keep_alive ?? undefined;
-  return keepAlive === undefined ? {} : { keepAlive };
+function keepAliveOf({ keep_alive: wish }: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number } {
+  if (wish === undefined || wish === null) return {};
+  return { keepAlive: typeof wish === 'number' ? wish : durationSeconds(wish) };
 }
 
 function warningsOf(parsed: ChatBody): string[] {
-  const hasEffectElsewhere = parsed.verbosity === 'low' || parsed.verbosity === 'high';
-  return hasEffectElsewhere ? ["'verbosity' has no effect."] : [];
+  const isDefault =
+    parsed.verbosity === undefined || parsed.verbosity === null || parsed.verbosity === 'medium';
+  return !isDefault ? ["'verbosity' has no effect."] : [];
 }
 
-function refuseTokens(body: unknown, field: 'prompt' | 'input'): void {
+/** @param advice how a client that sends tokens by default is told to send text. */
+function refuseTokens(body: unknown, field: 'prompt' | 'input', advice = ''): void {
   if (typeof body !== 'object' || body === null) return;
   const value: unknown = Reflect.get(body, field);
   if (!Array.isArray(value)) return;
@@ -236,7 +239,7 @@ function refuseTokens(body: unknown, field: 'prompt' | 'input'): void {
   throw new ParameterError(
     'unsupported_value',
     field,
-    `Unsupported value for '${field}': arrays of tokens are not supported; send text.`,
+    `Unsupported value for '${field}': arrays of tokens are not supported; send text${advice}.`,
   );
 }
 

@@ -5,7 +5,8 @@ import { z } from 'zod';
  * their types say as much, and an answer is not validated a second time on the way out.
  */
 
-const count = z.int().min(0).nullable().describe('Null where nobody knows it.');
+const count = z.int().min(0);
+const ABSENT = 'Absent where nobody knows the counts.';
 const milliseconds = z.number().min(0).optional();
 
 const usage = z.object({
@@ -14,6 +15,10 @@ const usage = z.object({
   total_tokens: count,
   prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }).optional(),
+  estimated: z
+    .literal(true)
+    .optional()
+    .describe('Extension: a count is the gateway’s, as the model gave none.'),
 });
 
 const timings = z
@@ -26,6 +31,12 @@ const timings = z
     tokens_per_second: z.number().optional(),
   })
   .describe('Extension: where the time went.');
+
+const warnings = z
+  .array(z.string())
+  .min(1)
+  .optional()
+  .describe('Extension: what was asked for and had no effect. On the last chunk of a stream.');
 
 const tokenLogprob = z.object({
   token: z.string(),
@@ -65,7 +76,7 @@ export const chatCompletion = z
         finish_reason: finishReason,
       }),
     ),
-    usage,
+    usage: usage.optional().describe(ABSENT),
     timings,
   })
   .meta({ id: 'ChatCompletion' });
@@ -101,8 +112,11 @@ export const chatCompletionChunk = z
         }),
       )
       .describe('Empty on the chunk that carries the usage.'),
-    usage: usage.nullish().describe('Only with `stream_options.include_usage`; null but on the last chunk.'),
+    usage: usage
+      .nullish()
+      .describe('Only with `stream_options.include_usage`; null but on the last chunk, if it is known.'),
     timings: timings.optional(),
+    warnings,
   })
   .meta({ id: 'ChatCompletionChunk' });
 
@@ -129,6 +143,7 @@ export const completion = z
     ),
     usage: usage.nullish(),
     timings: timings.optional(),
+    warnings,
   })
   .meta({ id: 'Completion' });
 
@@ -143,7 +158,7 @@ export const embeddingList = z
       }),
     ),
     model: z.string(),
-    usage: z.object({ prompt_tokens: count, total_tokens: count }),
+    usage: z.object({ prompt_tokens: count, total_tokens: count }).optional().describe(ABSENT),
   })
   .meta({ id: 'EmbeddingList' });
 

@@ -1,7 +1,8 @@
 import type { FinishReason, TokenLogprob } from '../../domain/event.ts';
 import type { Model } from '../../domain/model.ts';
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
-import { type Timings, totalTokens, type Usage } from '../../domain/usage.ts';
+import type { Timings, Usage } from '../../domain/usage.ts';
+import { encodeJson } from '../sse.ts';
 
 /** What every answer of one request has in common. `created` is in seconds since 1970. */
 export interface Stamp {
@@ -61,13 +62,15 @@ export function encodeLogprob({ token, logprob, bytes, top }: TokenLogprob) {
   };
 }
 
-/** A count that nobody knows is null: zero would be a statement. */
+/** Undefined where a count is not known: zero would be a statement, and clients do not expect a null within. */
 export function encodeUsage(usage: Usage) {
-  const { promptTokens, completionTokens, cachedTokens, reasoningTokens } = usage;
+  const { promptTokens, completionTokens, cachedTokens, reasoningTokens, estimated } = usage;
+  if (promptTokens === undefined || completionTokens === undefined) return undefined;
   return {
-    prompt_tokens: promptTokens ?? null,
-    completion_tokens: completionTokens ?? null,
-    total_tokens: totalTokens(usage) ?? null,
+    prompt_tokens: promptTokens,
+    completion_tokens: completionTokens,
+    total_tokens: promptTokens + completionTokens,
+    ...(estimated && { estimated }),
     ...(cachedTokens !== undefined && { prompt_tokens_details: { cached_tokens: cachedTokens } }),
     ...(reasoningTokens !== undefined && {
       completion_tokens_details: { reasoning_tokens: reasoningTokens },
@@ -89,10 +92,19 @@ export function encodeTimings(timings: Timings) {
   };
 }
 
+/**
+ * What the last chunk of a stream says besides, as members of it. The warnings are here too, because their header may
+ * have gone out before the model was there to have any.
+ */
+export function encodeEnding(timings: Timings, warnings: readonly string[]): string {
+  const warned = warnings.length === 0 ? '' : `,"warnings":${encodeJson([...new Set(warnings)])}`;
+  return `"timings":${encodeJson(encodeTimings(timings))}${warned}`;
+}
+
 export function encodeEmbeddings(
   model: string,
   vectors: readonly (readonly number[])[],
-  usage: Usage,
+  { promptTokens }: Usage,
   encoding: 'float' | 'base64',
 ) {
   return {
@@ -103,10 +115,9 @@ export function encodeEmbeddings(
       embedding: encoding === 'base64' ? encodeVector(vector) : vector,
     })),
     model,
-    usage: {
-      prompt_tokens: usage.promptTokens ?? null,
-      total_tokens: totalTokens(usage) ?? null,
-    },
+    ...(promptTokens !== undefined && {
+      usage: { prompt_tokens: promptTokens, total_tokens: promptTokens },
+    }),
   };
 }
 

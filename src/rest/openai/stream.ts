@@ -1,12 +1,14 @@
 import { GatewayError } from '../../domain/error.ts';
-import type { ChatEvent, Content, Finished, ToolCallEvent } from '../../domain/event.ts';
+import type { ChatEvent, Content, Finished, Started, ToolCallEvent } from '../../domain/event.ts';
 import type { StreamEncoder } from '../answer.ts';
 import { encodeJson, frame } from '../sse.ts';
-import { encodeFinishReason, encodeLogprob, encodeTimings, encodeUsage, type Stamp } from './response.ts';
+import { encodeEnding, encodeFinishReason, encodeLogprob, encodeUsage, type Stamp } from './response.ts';
 
 export interface ChunkOptions extends Stamp {
   readonly choices: number;
   readonly includeUsage: boolean;
+  /** What is known to have no effect before the model starts. */
+  readonly warnings: readonly string[];
 }
 
 /** A choice of a chunk without log probabilities and without an end. */
@@ -23,11 +25,13 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
   readonly #afterText: string;
   /** What comes before the text of a token, for each choice. Empty until the model is known. */
   readonly #beforeText: string[] = [];
+  readonly #warnings: string[];
   #opening = '';
   #isFinished = false;
 
   constructor(options: ChunkOptions) {
     this.#options = options;
+    this.#warnings = [...options.warnings];
     this.#closing = options.includeUsage ? '],"usage":null}' : ']}';
     this.#afterText = `},${PLAIN}${this.#closing}\n\n`;
   }
@@ -49,7 +53,7 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
       case 'loading':
         return '';
       case 'started':
-        return this.#start(event.model);
+        return this.#start(event);
       case 'content':
         return this.#content(event);
       case 'reasoning':
@@ -65,7 +69,8 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
     return frame(`${this.#opening}{"index":${choice},"delta":${delta},${rest}${this.#closing}`);
   }
 
-  #start(model: string): string {
+  #start({ model, warnings }: Started): string {
+    this.#warnings.push(...warnings);
     const { id, created, choices } = this.#options;
     const stamp = `"id":${encodeJson(id)},"object":"chat.completion.chunk","created":${created}`;
     this.#opening = `{${stamp},"model":${encodeJson(model)},"choices":[`;
@@ -98,16 +103,19 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
 
   #finish({ reasons, usage, timings }: Finished): string {
     const { includeUsage } = this.#options;
-    const timed = `"timings":${encodeJson(encodeTimings(timings))}}`;
+    const ending = `${encodeEnding(timings, this.#warnings)}}`;
     let frames = '';
     for (const [choice, reason] of reasons.entries()) {
       const end = `"logprobs":null,"finish_reason":"${encodeFinishReason(reason)}"}`;
       const isLast = !includeUsage && choice === reasons.length - 1;
       frames += frame(
-        `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${timed}` : this.#closing}`,
+        `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${ending}` : this.#closing}`,
       );
     }
-    if (includeUsage) frames += frame(`${this.#opening}],"usage":${encodeJson(encodeUsage(usage))},${timed}`);
+    if (includeUsage) {
+      const counts = encodeJson(encodeUsage(usage) ?? null);
+      frames += frame(`${this.#opening}],"usage":${counts},${ending}`);
+    }
     this.#isFinished = true;
     return frames;
   }

@@ -33,7 +33,7 @@ export function createChatCompletion(options: InferenceOptions): Handler {
     });
     const stamp = { id: `chatcmpl-${exchange.id}`, created: unixSeconds(clock) };
     if (stream) {
-      const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage });
+      const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage, warnings });
       return sendStream(res, exchange, encoder, warnings, options);
     }
     const result = await withLimitHeaders(res, exchange, () => foldChat(exchange.events));

@@ -2,8 +2,10 @@ import { randomBytes } from 'node:crypto';
 import type { Caller, Exchange } from '../../core/gateway.ts';
 import { cancellable } from '../../core/stream.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
+import { GatewayError } from '../../domain/error.ts';
 import type { ChatEvent } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
+import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
 import { type Source, sendJson, sendStream, withLimitHeaders } from '../answer.ts';
 import { type Handler, principalOf, type RestGateway, type RestResponse } from '../context.ts';
@@ -33,19 +35,27 @@ export function createCompletion(options: InferenceOptions): Handler {
       streamed: stream,
       signal: res.locals.signal,
     };
+    refuseTooMany(requests.length, caller.principal);
     const id = createId('cmpl-', randomBytes);
     const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };
     if (stream) {
-      const encoder = createCompletionEncoder({ ...form, includeUsage });
+      const encoder = createCompletionEncoder({ ...form, includeUsage, warnings });
       return sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
     }
     const results = await foldAnswers(res, gateway, requests, caller);
-    setWarnings(
-      res,
-      results.flatMap((result) => result.warnings),
-    );
+    setWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
     sendJson(res, encodeCompletion(form, results), clock);
   };
+}
+
+/**
+ * Refuses what would be given up after most of its answers were made.
+ * @throws GatewayError `request_too_large`.
+ */
+function refuseTooMany(prompts: number, { limits: { requestsPerMinute: limit } }: Principal): void {
+  if (prompts === 1 || limit === undefined || prompts <= limit) return;
+  const message = `Each of the ${prompts} prompts counts as a request, and this API key is limited to ${limit} requests per minute.`;
+  throw new GatewayError('request_too_large', message, { limit: 'requests', param: 'prompt' });
 }
 
 /** The answers to several prompts as one stream; a prompt begins when the one before it is done. */

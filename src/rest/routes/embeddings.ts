@@ -1,7 +1,7 @@
 import { foldEmbedding } from '../../domain/result.ts';
 import { sendJson, withLimitHeaders } from '../answer.ts';
 import { type Handler, principalOf } from '../context.ts';
-import { setIgnoredParameters } from '../headers.ts';
+import { setIgnoredParameters, setWarnings } from '../headers.ts';
 import { EMBEDDING_REFUSALS, embeddingRequest } from '../openai/parameters.ts';
 import { decodeEmbedding } from '../openai/request.ts';
 import { encodeEmbeddings } from '../openai/response.ts';
@@ -23,9 +23,10 @@ export function createEmbeddings({ gateway, config, clock }: InferenceOptions): 
       streamed: false,
       signal: res.locals.signal,
     });
-    const { model, vectors, usage } = await withLimitHeaders(res, exchange, () =>
+    const { model, vectors, usage, warnings } = await withLimitHeaders(res, exchange, () =>
       foldEmbedding(exchange.events),
     );
+    setWarnings(res, warnings);
     sendJson(res, encodeEmbeddings(model, vectors, usage, encoding), clock);
   };
 }

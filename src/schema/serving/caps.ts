@@ -1,20 +1,22 @@
 import type { IncomingMessage } from 'node:http';
 import type { Clock } from '../../core/ports.ts';
 
+export type Cap = ReturnType<typeof createCap>;
+
 /** How many of something each holder has, up to a maximum. */
 export function createCap(maximum: number) {
   const held = new Map<string, number>();
   return {
-    /** @returns whether there was one left; it is to be given back once. */
-    take(holder: string): boolean {
-      const count = held.get(holder) ?? 0;
-      if (count >= maximum) return false;
-      held.set(holder, count + 1);
+    /** @returns whether there were so many left; they are to be given back once. */
+    take(holder: string, amount = 1): boolean {
+      const count = (held.get(holder) ?? 0) + amount;
+      if (count > maximum) return false;
+      held.set(holder, count);
       return true;
     },
-    give(holder: string): void {
-      const count = held.get(holder) ?? 0;
-      if (count > 1) held.set(holder, count - 1);
+    give(holder: string, amount = 1): void {
+      const count = (held.get(holder) ?? 0) - amount;
+      if (count > 0) held.set(holder, count);
       else held.delete(holder);
     },
   };

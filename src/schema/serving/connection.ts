@@ -8,10 +8,15 @@ import type { SocketLimits } from './limits.ts';
 export const CLOSE = {
   goingAway: { code: 1001, reason: 'Going away' },
   flood: { code: 1008, reason: 'Too many messages' },
+  unread: { code: 1008, reason: 'Too many answers left unread' },
+  tooSlow: { code: 1008, reason: 'A message took too long' },
+  pingTooLarge: { code: 1009, reason: 'The payload of a ping is too large' },
   tooMuchBeforeInit: { code: 1009, reason: 'Too much before connection_init' },
   tryAgainLater: { code: 1013, reason: 'Try again later' },
+  tooMuchUnfinished: { code: 1013, reason: 'Too many unfinished messages with this key' },
   tooManySockets: { code: 1013, reason: 'Too many connections with this key' },
   invalidMessage: { code: 4400, reason: 'Invalid message received' },
+  idTooLong: { code: 4400, reason: 'The id is too long' },
   forbidden: { code: 4403, reason: 'Forbidden' },
   internalError: { code: 4500, reason: 'Internal server error' },
 } as const satisfies Record<string, CloseReason>;
@@ -43,7 +48,7 @@ export function createConnection(
   const operations = new Set<AbortController>();
   const mayCome = createAllowance(limits.messagesPerSecond, limits.messageBurst, clock);
   const stall = createStallGuard(limits.stallMs, clock, () => socket.terminate());
-  const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, clock), stall.cancel];
+  const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, stall, clock), stall.cancel];
   let closing = false;
 
   const abort = (reason?: Error) => {
@@ -59,8 +64,9 @@ export function createConnection(
   const count = () => {
     if (!mayCome()) close(CLOSE.flood);
   };
-  // A ping is answered by the library, so it costs as much as a message.
+  // A ping is answered by the library, so it costs as much as a message; and so does a pong that nobody asked for.
   socket.on('ping', count);
+  socket.on('pong', count);
   // The library answers what is not WebSocket at all, and closes; without a listener it would end the process.
   socket.on('error', () => abort());
   socket.once('close', () => {
@@ -89,6 +95,7 @@ export function createConnection(
       socket.on('message', (data: RawData, isBinary: boolean) => {
         if (closing) return;
         count();
+        if (stall.pending() > limits.operations + limits.repliesUnread) close(CLOSE.unread);
         if (closing) return;
         // Which operation it is about, nobody can tell before it is parsed.
         const excess = data instanceof Buffer ? findExcess(data, bounds) : undefined;
@@ -98,6 +105,8 @@ export function createConnection(
     },
   };
 }
+
+type StallGuard = ReturnType<typeof createStallGuard>;
 
 /** Acts when something has been on its way for `stallMs` and nothing has arrived meanwhile. */
 function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
@@ -115,18 +124,28 @@ function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
       pending--;
       arm();
     },
+    pending: () => pending,
     cancel: () => cancel(),
   };
 }
 
-/** Pings now and then. Whoever has not answered when the next one is due is gone. @returns the function that ends it. */
-function keepAlive(socket: WebSocket, pingMs: number, clock: Clock): () => void {
+/**
+ * Pings now and then. Whoever has not answered when the next one is due is gone; but while something is on its way, so may
+ * be the ping, and whether the client reads is for the stall guard to say. @returns the function that ends it.
+ */
+function keepAlive(socket: WebSocket, pingMs: number, stall: StallGuard, clock: Clock): () => void {
   let answered = true;
   let cancel = () => {};
   const ping = () => {
-    if (!answered) return socket.terminate();
-    answered = false;
-    if (socket.readyState === socket.OPEN) socket.ping();
+    if (stall.pending() > 0) answered = true;
+    else {
+      if (!answered) return socket.terminate();
+      answered = false;
+      if (socket.readyState === socket.OPEN) {
+        stall.sending();
+        socket.ping(undefined, undefined, stall.sent);
+      }
+    }
     cancel = clock.after(pingMs, ping);
   };
   socket.on('pong', () => {

@@ -28,10 +28,21 @@ export interface SocketLimits {
   /** How much may come in before the key is known. */
   readonly bytesBeforeInit: number;
   readonly operations: number;
+  /**
+   * Messages that may be on their way to a client that goes on sending, beyond one for each operation. Whoever reads
+   * what comes leaves none.
+   */
+  readonly repliesUnread: number;
+  /** Characters of JSON. What a ping says is sent back. */
+  readonly pingPayload: number;
   readonly perKey: number;
   readonly perAddress: number;
   readonly messagesPerSecond: number;
   readonly messageBurst: number;
+  /** How long a message may take from its first byte to its last; as long as a request over HTTP. */
+  readonly messageMs: number;
+  /** Bytes of messages that a key has begun and not finished. One message is always allowed, however large it may be. */
+  readonly unfinishedPerKey: number;
   /** A socket that has not answered one ping when the next is due is gone. */
   readonly pingMs: number;
   /** How long a client may leave a message unread. */
@@ -65,10 +76,14 @@ export const DEFAULT_LIMITS: ServingLimits = {
     initTimeoutMs: 3000,
     bytesBeforeInit: 64 * 1024,
     operations: 100,
+    repliesUnread: 50,
+    pingPayload: 1000,
     perKey: 1000,
     perAddress: 200,
     messagesPerSecond: 100,
     messageBurst: 250,
+    messageMs: 120_000,
+    unfinishedPerKey: 100 * 1024 * 1024,
     pingMs: 12_000,
     stallMs: 30_000,
     closeMs: 5000,

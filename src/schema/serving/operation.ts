@@ -21,6 +21,7 @@ import { encodeFailure, logBug, requestError, withoutValues } from './refusal.ts
 
 /** Who asks for an operation. */
 export interface OperationCaller {
+  /** As the key is now: whoever keeps a key in view gives a getter. */
   readonly principal: Principal;
   readonly requestId: string;
   /** Aborted when the caller leaves, or when the operation may not go on. */
@@ -80,7 +81,11 @@ export function createOperations(options: OperationsOptions) {
       const { document, operation, variables } = documents.prepare(params);
       const context: GraphQLContext = {
         gateway,
-        ...caller,
+        get principal() {
+          return caller.principal;
+        },
+        requestId: caller.requestId,
+        signal: caller.signal,
         clock,
         reportBug: (thrown) => logBug(thrown, caller.requestId, options.telemetry),
       };

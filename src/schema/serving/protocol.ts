@@ -33,6 +33,7 @@ export interface Extra {
   readonly authorization: string | undefined;
   /** Operations that came during a drain, on a socket that others keep open. */
   readonly held: Set<ResultStream>;
+  /** As its key is now. */
   principal?: Principal;
 }
 
@@ -51,6 +52,9 @@ export function createProtocol(options: ProtocolOptions) {
   return makeServer<Record<string, unknown>, Extra>({
     connectionInitWaitTimeout: limits.initTimeoutMs,
     onConnect: ({ extra, connectionParams }) => connect(extra, connectionParams ?? {}),
+    onPing({ extra: { connection } }, payload) {
+      if (JSON.stringify(payload ?? {}).length > limits.pingPayload) connection.close(CLOSE.pingTooLarge);
+    },
     onSubscribe({ extra }, _id, payload) {
       const requestId = createRequestId();
       try {
@@ -82,7 +86,13 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
     if (connection.closing) return;
     if (!perKey.take(principal.keyId)) return connection.close(CLOSE.tooManySockets);
     extra.principal = principal;
-    const unwatch = gateway.watch(principal, (error) => connection.close(CLOSE.forbidden, error));
+    const unwatch = gateway.watch(
+      principal,
+      (error) => connection.close(CLOSE.forbidden, error),
+      (seen) => {
+        extra.principal = seen;
+      },
+    );
     connection.socket.once('close', () => {
       perKey.give(principal.keyId);
       unwatch();
@@ -103,14 +113,20 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
 
 /** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
 function begin(
-  { connection, held, principal }: Extra,
+  extra: Extra,
   payload: object,
   requestId: string,
   { operations, isDraining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
-  if (!principal) throw new Error('an operation came before its caller was known');
+  const { connection, held } = extra;
   const leaving = new AbortController();
-  const caller = { principal, requestId, signal: leaving.signal };
+  const caller = {
+    get principal() {
+      return principalOf(extra);
+    },
+    requestId,
+    signal: leaving.signal,
+  };
   const operation = operations.prepare(operations.parse(payload), caller);
   if (isDraining()) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
@@ -122,12 +138,14 @@ function begin(
   return { args: operation.args, results };
 }
 
+function principalOf({ principal }: Extra): Principal {
+  if (!principal) throw new Error('an operation came before its caller was known');
+  return principal;
+}
+
 /**
  * The results of an operation, which begins when the first is asked for. Every operation looks like a stream to
  * graphql-ws, because a stream is what it lets clients cancel. Leaving it aborts the operation, whatever is awaited.
- *
- * Who has left is never answered again: graphql-ws would take an end for that of the operation which by then may have the
- * same id, complete it towards the client and forget it. What waits for that answer is collected as garbage.
  */
 function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () => void): ResultStream {
   let stream: ResultStream | undefined;
@@ -150,7 +168,7 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
     },
     async next() {
       const result = single ? DONE : await (stream ? stream.next() : begin());
-      if (left) return await new Promise(() => undefined);
+      if (left) return DONE;
       if (result.done) onEnd();
       return result;
     },

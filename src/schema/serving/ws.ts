@@ -7,8 +7,10 @@ import type { CorsOrigins } from '../../http/cors.ts';
 import type { JsonBounds } from '../../http/json-bounds.ts';
 import { addressOf, createCap } from './caps.ts';
 import { CLOSE, type Connection, createConnection } from './connection.ts';
+import { withOwnIds } from './operation-ids.ts';
 import { closeIfIdle, createProtocol, type Extra, type ProtocolOptions } from './protocol.ts';
 import { logBug } from './refusal.ts';
+import { limitUnfinished } from './unfinished.ts';
 
 export interface WebSocketOptions extends Omit<ProtocolOptions, 'isDraining'> {
   readonly path: string;
@@ -25,20 +27,10 @@ export function createWebSocketHandler(options: WebSocketOptions) {
   const { limits, messageBounds, clock, telemetry } = options;
   const connections = new Set<Connection>();
   const perAddress = createCap(limits.perAddress);
+  const unfinishedPerKey = createCap(Math.max(limits.unfinishedPerKey, options.maxMessageBytes));
   let draining = false;
   const protocol = createProtocol({ ...options, isDraining: () => draining });
-  const settings: ServerOptions & { readonly closeTimeout: number; readonly maxFragments: number } = {
-    noServer: true,
-    clientTracking: false,
-    perMessageDeflate: false,
-    // One message a turn: graphql-ws mixes up operations of one id that come and go within one.
-    allowSynchronousEvents: false,
-    maxPayload: options.maxMessageBytes,
-    maxFragments: 1024,
-    closeTimeout: limits.closeMs,
-    handleProtocols,
-  };
-  const server = new WebSocketServer(settings);
+  const server = new WebSocketServer(settingsFor(options));
 
   const accept = (socket: WebSocket, request: IncomingMessage) => {
     const connection = createConnection(socket, limits, messageBounds, clock);
@@ -49,13 +41,22 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       if (extra.principal) return stopCounting();
       connection.close(CLOSE.tooMuchBeforeInit);
     });
+    limitUnfinished(socket, request.socket, {
+      withinMs: limits.messageMs,
+      perKey: unfinishedPerKey,
+      clock,
+      keyId: () => extra.principal?.keyId,
+      onLate: () => connection.close(CLOSE.tooSlow),
+      onExcess: () => connection.close(CLOSE.tooMuchUnfinished),
+    });
+    const { send, onMessage } = withOwnIds(connection);
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
-        send: connection.send,
+        send,
         close: (code = 1000, reason = '') => connection.close({ code, reason }),
         onMessage: (listener) =>
-          connection.onMessage((data) =>
+          onMessage((data) =>
             listener(data).catch((thrown: unknown) => {
               logBug(thrown, undefined, telemetry);
               connection.close(CLOSE.internalError);
@@ -95,6 +96,23 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       draining = true;
       for (const { socket } of connections) socket.terminate();
     },
+  };
+}
+
+/** Two of the settings are missing in the library's types. */
+type Settings = ServerOptions & { readonly closeTimeout: number; readonly maxFragments: number };
+
+function settingsFor({ maxMessageBytes, limits }: WebSocketOptions): Settings {
+  return {
+    noServer: true,
+    clientTracking: false,
+    perMessageDeflate: false,
+    // One message a turn, so that a hundred documents at once do not keep everybody else waiting.
+    allowSynchronousEvents: false,
+    maxPayload: maxMessageBytes,
+    maxFragments: 1024,
+    closeTimeout: limits.closeMs,
+    handleProtocols,
   };
 }
 

@@ -76,9 +76,9 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
 
     const serve = async () => {
       if (isVisit(req, options)) return await answerPage(req, res);
-      const { operation, principal } = await decide(req, res, requestId, leaving, accepted, options);
+      const { operation, caller } = await decide(req, res, requestId, leaving, accepted, options);
       req.headers.accept = acceptFor(operation, accepted);
-      if (operation.type === 'subscription') follow(res, principal, leaving, options);
+      if (operation.type === 'subscription') follow(res, caller, leaving, options);
       await yoga(req, res, { operation, res });
     };
     serve().catch((thrown: unknown) => {
@@ -114,7 +114,7 @@ async function decide(
   leaving: AbortController,
   accepted: Accepted,
   { gateway, operations, path, maxBodyBytes, limits }: HttpOptions,
-): Promise<{ readonly operation: Operation; readonly principal: Principal }> {
+): Promise<{ readonly operation: Operation; readonly caller: { principal: Principal } }> {
   const [pathname = '', search = ''] = (req.url ?? '').split(/\?(.*)/s);
   if (pathname !== path) throw new GatewayError('not_found', 'There is nothing at this path.');
   if (req.method !== 'GET' && req.method !== 'POST') {
@@ -135,12 +135,13 @@ async function decide(
       : parseSearch(new URLSearchParams(search), limits.document);
   const params = operations.parse(raw);
   await operations.turn(params);
-  const operation = operations.prepare(params, { principal, requestId, signal: leaving.signal });
+  const caller = { principal, requestId, signal: leaving.signal };
+  const operation = operations.prepare(params, caller);
   requireMethod(req, res, operation);
   if (operation.type === 'subscription' && !accepted.stream) {
     throw refusal('NOT_ACCEPTABLE', `A subscription is answered as ${EVENT_STREAM}. Accept that.`, 406);
   }
-  return { operation, principal };
+  return { operation, caller };
 }
 
 function requireMethod(req: IncomingMessage, res: ServerResponse, { type }: Operation): void {
@@ -157,13 +158,19 @@ function acceptFor({ type }: Operation, { json, stream }: Accepted): string {
 /** What a stream needs beside its results: an end when its key ends, and when its reader does not read. */
 function follow(
   res: ServerResponse,
-  principal: Principal,
+  caller: { principal: Principal },
   leaving: AbortController,
   { gateway, clock, limits }: HttpOptions,
 ): void {
   // Tells nginx to pass each event on as it comes.
   res.setHeader('x-accel-buffering', 'no');
-  const unwatch = gateway.watch(principal, (error) => leaving.abort(error));
+  const unwatch = gateway.watch(
+    caller.principal,
+    (error) => leaving.abort(error),
+    (seen) => {
+      caller.principal = seen;
+    },
+  );
   let drained = true;
   let cancelTimer = () => {};
   const look = () => {

@@ -1,5 +1,11 @@
 import type { ReasoningEffort } from '../../domain/chat.ts';
+import { KEEP_ALIVE } from '../../domain/keep-alive.ts';
 import { builder } from '../builder.ts';
+
+/** What `keepAliveSeconds` is, wherever there is one. */
+export const KEEP_ALIVE_SECONDS =
+  `How long the model stays in memory afterwards, in seconds: ${KEEP_ALIVE.min} to ${KEEP_ALIVE.max}. ` +
+  'Anything else has no effect, with a warning, as the memory is shared.';
 
 const MessageRole = builder.enumType('MessageRole', {
   description: 'Who says a message.',
@@ -44,7 +50,11 @@ const ToolCallInput = builder.inputType('ToolCallInput', {
   fields: (t) => ({
     id: t.string({ required: true, description: "The call's id, as it was answered." }),
     name: t.string({ required: true, description: "The tool's name." }),
-    arguments: t.string({ required: true, description: 'The JSON text of an object, as it was answered.' }),
+    arguments: t.string({
+      required: true,
+      description:
+        'The JSON text of an object, as it was answered. Anything else is left out, with a warning.',
+    }),
   }),
 });
 
@@ -190,7 +200,7 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       type: 'SafeInt',
       description: 'The same seed and request give the same answer, as far as can be.',
     }),
-    stop: t.stringList({ description: 'Texts before which the model stops: at most 4, none empty.' }),
+    stop: t.stringList({ description: 'Texts before which the model stops: at most 32, none empty.' }),
     n: t.int({
       required: true,
       defaultValue: 1,
@@ -205,7 +215,7 @@ export const ChatCompletionInput = builder.inputType('ChatCompletionInput', {
       description: 'How many alternatives to tell for each token, 0 to 20. Only with `logprobs`.',
     }),
     keepAliveSeconds: t.float({
-      description: 'How long the model stays in memory afterwards, in seconds. Negative: for good.',
+      description: KEEP_ALIVE_SECONDS,
     }),
   }),
 });

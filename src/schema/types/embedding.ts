@@ -7,6 +7,7 @@ import { ArgumentError } from '../errors.ts';
 import { encodeNodeId } from '../ids.ts';
 import { noteLimits } from '../limits.ts';
 import { COMPLETION_ID } from './chat-answer.ts';
+import { KEEP_ALIVE_SECONDS } from './chat-input.ts';
 import { INFERENCE_ERRORS, resolveResult } from './error.ts';
 import { TimingsType, TokenUsage } from './usage.ts';
 
@@ -37,6 +38,9 @@ const Embeddings = builder.objectRef<EmbeddingAnswer>('Embeddings').implement({
   fields: (t) => ({
     completionId: t.exposeID('completionId', { description: COMPLETION_ID }),
     model: t.exposeString('model', { description: 'The full name of the model that answered.' }),
+    warnings: t.exposeStringList('warnings', {
+      description: 'What was asked for and could not be honoured, one sentence each.',
+    }),
     data: t.field({
       type: [EmbeddingType],
       description: 'One for each text, in their order.',
@@ -68,7 +72,7 @@ const EmbeddingsInput = builder.inputType('EmbeddingsInput', {
       description: 'Cuts the vectors to this length, at least 1, and normalises them again.',
     }),
     keepAliveSeconds: t.float({
-      description: 'How long the model stays in memory afterwards, in seconds. Negative: for good.',
+      description: KEEP_ALIVE_SECONDS,
     }),
   }),
 });

@@ -113,6 +113,7 @@ const ApiKeyFilter = builder.inputType('ApiKeyFilter', {
 builder.queryFields((t) => ({
   apiKeys: t.field({
     type: ApiKeyConnection,
+    nullable: true,
     scope: 'keys:read',
     description: 'The API keys, newest first.',
     args: {
@@ -188,7 +189,7 @@ const CreateApiKeyInput = builder.inputType('CreateApiKeyInput', {
 });
 
 const UpdateApiKeyInput = builder.inputType('UpdateApiKeyInput', {
-  description: 'A change to an API key. What is absent stays as it is.',
+  description: 'A change to an API key. What is absent stays as it is; only what a key can lack may be null.',
   fields: (t) => ({
     id: t.id({ required: true, description: "The key's id." }),
     name: t.string({ description: DESCRIPTIONS.name }),
@@ -196,12 +197,13 @@ const UpdateApiKeyInput = builder.inputType('UpdateApiKeyInput', {
     models: t.stringList({ description: DESCRIPTIONS.models }),
     limits: t.field({
       type: LimitsInput,
-      description: 'What it is limited to. A limit that is absent stays, and null takes it away.',
+      description:
+        'What it is limited to. A limit that is absent stays, and null takes it away; null for the whole takes away all.',
     }),
     expiresAt: t.field({ type: 'DateTime', description: DESCRIPTIONS.expiresAt }),
     metadata: t.field({
       type: [MetadataEntryInput],
-      description: `${DESCRIPTIONS.metadata} Replaces what there is.`,
+      description: `${DESCRIPTIONS.metadata} Replaces what there is; null takes it away.`,
     }),
   }),
 });
@@ -307,16 +309,27 @@ function decodeDraft({
   };
 }
 
+/** @throws ArgumentError for a null in the place of what every key has. */
 function decodeEdit(input: typeof UpdateApiKeyInput.$inferInput): KeyEdit {
-  const { name, scopes, models, limits, expiresAt, metadata } = input;
+  const { limits, expiresAt, metadata } = input;
+  const name = requireValue(input.name, 'name');
+  const scopes = requireValue(input.scopes, 'scopes');
+  const models = requireValue(input.models, 'models');
   return {
-    ...(typeof name === 'string' && { name }),
+    ...(name !== undefined && { name }),
     ...(scopes && { scopes }),
     ...(models && { models }),
-    ...(limits && { limits: decodeLimitChange(limits) }),
+    ...(limits !== undefined && { limits: decodeLimitChange(limits ?? NO_LIMITS) }),
     ...(expiresAt !== undefined && { expiresAt }),
-    ...(metadata && { metadata: decodeMetadata(metadata) }),
+    ...(metadata !== undefined && { metadata: decodeMetadata(metadata ?? []) }),
   };
+}
+
+const NO_LIMITS = { requestsPerMinute: null, tokensPerMinute: null, concurrentRequests: null };
+
+function requireValue<T>(value: T | null | undefined, name: string): T | undefined {
+  if (value === null) throw new ArgumentError(`input.${name}`, `${name} must not be null.`);
+  return value;
 }
 
 function decodeLimits(limits: typeof LimitsInput.$inferInput): Limits {

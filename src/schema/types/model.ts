@@ -106,6 +106,7 @@ export const ModelType = builder.objectRef<Model>('Model').implement({
 builder.queryFields((t) => ({
   models: t.field({
     type: [ModelType],
+    nullable: true,
     scope: 'models',
     description: 'The models that the key may use and that some model server has, by name.',
     resolve: (_root, _args, { gateway, principal }) => [...gateway.listModels(principal)],

@@ -57,7 +57,7 @@ builder.queryFields((t) => ({
   }),
   nodes: t.field({
     type: [Node],
-    nullable: { list: false, items: true },
+    nullable: { list: true, items: true },
     scope: 'authenticated',
     description: 'Whatever has these ids, in their order. Null where there is nothing that the key may see.',
     args: { ids: t.arg.idList({ required: true, description: `At most ${MAX_NODES} ids.` }) },

@@ -89,6 +89,7 @@ const RequestConnection = createConnectionType('Request', RequestType, 'requests
 builder.queryField('requests', (t) =>
   t.field({
     type: RequestConnection,
+    nullable: true,
     scope: 'usage:read',
     description:
       'The requests of the key, or of every key for a key that may read keys, newest first. A request is listed soon after its end.',

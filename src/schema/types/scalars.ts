@@ -5,15 +5,15 @@ import { builder } from '../builder.ts';
 const MAX_JSON_DEPTH = 64;
 
 /** RFC 3339, as `Date` also writes it; the offset is not optional, because a time without one is a guess. */
-const DATE_TIME = /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/i;
+const DATE_TIME = /^(\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2})(?:\.\d{1,9})?(?:Z|[+-]\d{2}:\d{2})$/i;
 
 builder.scalarType('DateTime', {
   description: 'A moment, as RFC 3339 writes it with its offset from UTC: `2026-01-31T12:00:00Z`.',
   specifiedByURL: 'https://www.rfc-editor.org/rfc/rfc3339',
   coerceOutputValue: (value) => value.toISOString(),
   coerceInputValue: (value) => {
-    const date = typeof value === 'string' && DATE_TIME.test(value) ? new Date(value) : undefined;
-    if (date && !Number.isNaN(date.getTime())) return date;
+    const date = typeof value === 'string' ? parseDateTime(value) : undefined;
+    if (date) return date;
     throw new GraphQLError('DateTime must be a time with its offset, such as 2026-01-31T12:00:00Z.');
   },
 });
@@ -45,6 +45,15 @@ builder.scalarType('Vector', {
     throw new GraphQLError('Vector is only ever answered.');
   },
 });
+
+function parseDateTime(text: string): Date | undefined {
+  const [, local = ''] = DATE_TIME.exec(text) ?? [];
+  const date = new Date(text);
+  if (local === '' || Number.isNaN(date.getTime())) return undefined;
+  // `Date` takes the 30th of February for a day of March, and 24:00 for one of the next day.
+  const moment = new Date(`${local}Z`);
+  return moment.toISOString().startsWith(local.toUpperCase()) ? date : undefined;
+}
 
 function isJson(value: unknown, depth: number): value is Json {
   if (typeof value !== 'object' || value === null) return typeof value !== 'undefined';

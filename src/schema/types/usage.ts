@@ -56,8 +56,7 @@ export const TokenUsage = builder.objectRef<Usage>('TokenUsage').implement({
       description: "The part of `promptTokens` served from the backend's cache.",
     }),
     isEstimated: t.boolean({
-      description:
-        'Whether a count was made by the gateway, because the answer ended before the backend gave one.',
+      description: 'Whether a count was made by the gateway, because the backend gave none.',
       resolve: ({ estimated }) => estimated ?? false,
     }),
   }),
@@ -145,6 +144,7 @@ export const UsageBucketType = builder.objectRef<UsageBucket>('UsageBucket').imp
 builder.queryField('usage', (t) =>
   t.field({
     type: [UsageBucketType],
+    nullable: true,
     scope: 'usage:read',
     description:
       'Sums over the requests of the key, or of every key for a key that may read keys. Oldest first; intervals without a request are absent.',

@@ -65,6 +65,7 @@ const Viewer = builder.objectRef<Principal>('Viewer').implement({
   fields: (t) => ({
     apiKey: t.field({
       type: ApiKeyType,
+      nullable: true,
       description: 'The key itself.',
       resolve: ({ keyId }, _args, { gateway, principal }) => gateway.administration.getKey(principal, keyId),
     }),

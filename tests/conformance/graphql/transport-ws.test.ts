@@ -176,6 +176,38 @@ describe('Subscribe', () => {
     await until(() => server.running() === 0);
   });
 
+  test('GWS-28 an id whose refusal is still on its way is free for an operation that can be completed', async () => {
+    const client = await connect();
+    client.subscribe('filler', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    // What the kernel's buffers take is on its way at once.
+    for (let size = 0; size < 20_000_000; size += 1_000_000) server.say('x'.repeat(1_000_000));
+    client.subscribe('a', '{ there is no such field }');
+    client.send({ id: 'a', type: 'complete' });
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 2);
+    client.socket.resume();
+    client.send({ id: 'filler', type: 'complete' });
+    await until(() => server.running() === 1);
+    client.send({ id: 'a', type: 'complete' });
+    await until(() => server.running() === 0);
+  });
+
+  test('GWS-29 an id may be 256 characters long; a longer one closes with 4400', async () => {
+    const client = await connect();
+    client.subscribe('x'.repeat(256), '{ hello }');
+    expect((await client.next()).id).toBe('x'.repeat(256));
+    client.subscribe('x'.repeat(257), '{ hello }');
+    expect(await client.closed).toEqual({ code: 4400, reason: 'The id is too long' });
+  });
+
+  test('GWS-30 a long id that is in use closes with 4409 too', async () => {
+    const client = await connect();
+    for (let count = 0; count < 2; count++) client.subscribe('x'.repeat(200), 'subscription { said }');
+    expect((await client.closed).code).toBe(4409);
+  });
+
   test('GWS-15 ids that are names of Object.prototype are ids like any other', async () => {
     const client = await connect();
     for (const id of ['__proto__', 'constructor', 'toString']) {

@@ -63,6 +63,11 @@ const WEATHER: Tool = {
 const CLOCK: Tool = { name: 'get_time' };
 const callOf = (city: string) => ({ name: 'get_weather', arguments: { city } });
 const PIXEL = { type: 'image', base64: 'iVBORw0KGgo=', mediaType: 'image/png' } as const;
+const PLACE: ChatRequest['responseFormat'] = {
+  type: 'jsonSchema',
+  name: 'place',
+  schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
+};
 const TEN: Script = { tokens: 10 };
 
 const one = (choice: object) => ({ answer: { choices: [choice] } });
@@ -142,24 +147,51 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     }),
     result: one({ text: expect.stringContaining('The tool answered: {"celsius":4}') }),
   },
+  'a tool call that broke off': {
+    request: chat({
+      messages: [
+        say('What is the weather in Oslo?'),
+        {
+          role: 'assistant',
+          content: [],
+          toolCalls: [{ id: 'call_1', name: 'get_weather', arguments: '{"city":"Os' }],
+        },
+        { role: 'tool', toolCallId: 'call_1', content: [{ type: 'text', text: 'It broke off.' }] },
+      ],
+    }),
+    result: { answer: { warnings: expect.stringContaining('messages[1]') } },
+  },
   'JSON of some kind': {
     request: chat({ responseFormat: { type: 'json' } }),
     result: one({ text: expect.stringMatching(/^\{.*\}$/) }),
   },
   'JSON that fits a schema': {
-    request: chat({
-      responseFormat: {
-        type: 'jsonSchema',
-        name: 'place',
-        schema: { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] },
-      },
-    }),
+    request: chat({ responseFormat: PLACE }),
     result: one({ text: expect.stringMatching(/^\{\s*"city"/) }),
+  },
+  'a call beside JSON that fits a schema': {
+    request: chat({ tools: [WEATHER], responseFormat: PLACE }),
+    script: { text: '{"calls":[{"name":"get_weather","arguments":{"city":"Oslo"}}]}' },
+    result: one({
+      text: '',
+      finishReason: 'tool_calls',
+      toolCalls: [{ name: 'get_weather', arguments: '{"city":"Oslo"}' }],
+    }),
+  },
+  'JSON that fits a schema beside tools': {
+    request: chat({ tools: [WEATHER], responseFormat: PLACE }),
+    script: { text: '{"answer":{"city":"Oslo"}}' },
+    result: one({ text: '{"city":"Oslo"}', finishReason: 'stop', toolCalls: [] }),
   },
   'an end at a stop string': {
     request: chat({ sampling: { stop: ['three'] } }),
     script: { text: 'one two three four' },
     result: one({ text: 'one two ', finishReason: 'stop' }),
+  },
+  'as many stop strings as a template has': {
+    request: chat({ sampling: { stop: Array.from({ length: 32 }, (_, index) => `<|${index}|>`) } }),
+    script: { text: 'one <|31|> two' },
+    result: one({ text: 'one ', finishReason: 'stop' }),
   },
   'an end at the bound': {
     request: chat({ sampling: { maxOutputTokens: 3 } }),
@@ -181,10 +213,15 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     script: TEN,
     result: { answer: { warnings: expect.stringContaining('reason') } },
   },
-  'counts that are not known': {
+  'a model to be unloaded': {
+    request: chat({ keepAlive: 0 }),
+    script: TEN,
+    result: { answer: { warnings: expect.stringContaining('memory') } },
+  },
+  'counts that the model server does not tell': {
     request: chat(),
     script: { tokens: 10, omitCounts: true },
-    result: one({ finishReason: 'stop' }),
+    result: { answer: { usage: { completionTokens: 10 } } },
   },
   'a prompt out of the cache': {
     request: chat(),
@@ -296,6 +333,15 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
   'embeddings that are cut': {
     request: { ...TEXTS, dimensions: 8 },
     result: { answer: { vectors: [{ length: 8 }, { length: 8 }] } },
+  },
+  'embeddings whose counts are not known': {
+    request: TEXTS,
+    script: { omitCounts: true },
+    result: { answer: { usage: { promptTokens: null, totalTokens: null } } },
+  },
+  'embeddings of a model to be kept for good': {
+    request: { ...TEXTS, keepAlive: -1 },
+    result: { answer: { warnings: expect.stringContaining('memory') } },
   },
   'embeddings of nothing': {
     request: { ...TEXTS, inputs: ['the sky', ''] },

@@ -84,6 +84,7 @@ export const EMBED = /* GraphQL */ `
       ... on Embeddings {
         completionId
         model
+        warnings
         data { vector @skip(if: $asBytes) base64 @include(if: $asBytes) }
         usage { promptTokens totalTokens }
       }
@@ -311,9 +312,13 @@ function readEmbeddings(reply: Reply): Outcome {
   const answer = data?.answer;
   if (!answer) return { ...limits, failure: topLevel(reply) };
   if (answer.__typename !== 'Embeddings') return { ...limits, failure: decodeFailure(answer) };
-  const { model, usage } = answer;
+  const { model, usage, warnings } = answer;
   const vectors = answer.data.map(({ vector, base64 }) => vector ?? decodeVector(base64 ?? ''));
-  return { id: requestId(answer), ...limits, embeddings: { model, vectors, usage } };
+  return {
+    id: requestId(answer),
+    ...limits,
+    embeddings: { model, warnings: warnings.join(' '), vectors, usage },
+  };
 }
 
 function unpack({ data, extensions }: Reply): Pick<Reply, 'data'> & { limits: Pick<Outcome, 'limits'> } {

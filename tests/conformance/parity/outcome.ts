@@ -52,6 +52,7 @@ export interface ChoiceAnswer {
 
 export interface EmbeddingsAnswer {
   readonly model: string;
+  readonly warnings: string;
   readonly vectors: readonly (readonly number[])[];
   readonly usage: Readonly<Record<string, number | null>>;
 }

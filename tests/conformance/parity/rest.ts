@@ -129,9 +129,9 @@ interface WireAnswer {
 }
 
 interface WireUsage {
-  readonly prompt_tokens: number | null;
-  readonly completion_tokens: number | null;
-  readonly total_tokens: number | null;
+  readonly prompt_tokens: number;
+  readonly completion_tokens: number;
+  readonly total_tokens: number;
   readonly prompt_tokens_details?: { readonly cached_tokens: number };
 }
 
@@ -215,7 +215,7 @@ function foldChoice(parts: readonly WireChoice[]): ChoiceAnswer {
 
 interface WireEmbeddings {
   readonly model: string;
-  readonly usage: { readonly prompt_tokens: number; readonly total_tokens: number };
+  readonly usage?: { readonly prompt_tokens: number; readonly total_tokens: number };
   readonly data: readonly { readonly embedding: readonly number[] | string }[];
 }
 
@@ -226,8 +226,9 @@ async function readEmbeddings(response: Response): Promise<Outcome> {
   const vectors = data.map(({ embedding }) =>
     typeof embedding === 'string' ? decodeVector(embedding) : embedding,
   );
-  const counts = { promptTokens: usage.prompt_tokens, totalTokens: usage.total_tokens };
-  return { ...limits, embeddings: { model, vectors, usage: counts } };
+  const counts = { promptTokens: usage?.prompt_tokens ?? null, totalTokens: usage?.total_tokens ?? null };
+  const warnings = response.headers.get('x-gateway-warnings') ?? '';
+  return { ...limits, embeddings: { model, warnings, vectors, usage: counts } };
 }
 
 function readLimits(headers: Headers): Pick<Outcome, 'limits'> {
@@ -259,10 +260,9 @@ const RENAMED: Readonly<Record<string, ErrorCode>> = {
 function decodeFailure({ code, param, type }: WireError, { headers, status }: Response): Failure {
   const field = param === null ? {} : { field: param };
   if (code === 'rate_limit_exceeded') {
-    const isHopeless = headers.get('x-should-retry') === 'false';
     const retryAfter = headers.get('retry-after-ms');
     return {
-      code: isHopeless ? 'request_too_large' : 'rate_limited',
+      code: retryAfter === null ? 'request_too_large' : 'rate_limited',
       ...(type === 'tokens' && { limitName: 'tokens' as const }),
       ...(retryAfter !== null && { retryAfterMs: Number(retryAfter) }),
     };

@@ -54,6 +54,7 @@ describe('failures, as the official SDK sees them', () => {
     ['request_too_large', RateLimitError, 1],
     ['upstream_unavailable', InternalServerError, 3],
     ['upstream_failed', InternalServerError, 1],
+    ['upstream_timeout', InternalServerError, 1],
     ['internal', InternalServerError, 1],
     ['not_permitted', PermissionDeniedError, 1],
     ['context_length_exceeded', BadRequestError, 1],
@@ -68,6 +69,13 @@ describe('failures, as the official SDK sees them', () => {
       expect(tries).toBe(most);
     },
   );
+
+  test('OAI-61 MUST not be tried again before a limit that is more than a minute away', async () => {
+    fail(Number.POSITIVE_INFINITY, 'rate_limited', { limit: 'tokens', retryAfterMs: 61_000 });
+    const failure = await client.chat.completions.create(request).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(RateLimitError);
+    expect(tries).toBe(1);
+  });
 
   test('OAI-62 MUST raise an error in the middle of a stream, and not try again', async () => {
     server.gateway.script = async function* () {

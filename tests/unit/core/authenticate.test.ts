@@ -4,7 +4,7 @@ import { FRESH_MS, STALE_MS } from '../../../src/core/key-cache.ts';
 import { digestOf } from '../../../src/core/keys.ts';
 import type { KeyStore, Signals } from '../../../src/core/ports.ts';
 import { GatewayError } from '../../../src/domain/error.ts';
-import type { ApiKey } from '../../../src/domain/principal.ts';
+import type { ApiKey, Principal } from '../../../src/domain/principal.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { PRINCIPAL, SILENT } from '../../support/pipeline.ts';
 
@@ -321,6 +321,37 @@ describe('a watched key', () => {
     expect(errors).toHaveLength(0);
     await all.clock.advance(1);
     expect(errors).toHaveLength(1);
+  });
+
+  test('that has changed is told as it is now, and can be watched as such', async () => {
+    const all = setUp();
+    const seen: Principal[] = [];
+    const principal = await all.authenticator.authenticate(BEARER);
+    const ignore = () => undefined;
+    all.authenticator.watch(principal, ignore, (now) => seen.push(now));
+    all.rows.set(digestOf(SECRET), { ...all.key, scopes: ['models'] });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(0);
+    expect(seen.map(({ scopes }) => scopes)).toEqual([['models']]);
+    const [now = principal] = seen;
+    expect(() => all.authenticator.watch(now, ignore)).not.toThrow();
+  });
+
+  test('that had changed before it came to be watched is told at once', async () => {
+    const all = setUp();
+    const principal = await all.authenticator.authenticate(BEARER);
+    all.authenticator.watch(principal, () => undefined);
+    all.rows.set(digestOf(SECRET), { ...all.key, scopes: ['models'] });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    await all.clock.advance(0);
+    const seen: Principal[] = [];
+    all.authenticator.watch(
+      principal,
+      () => undefined,
+      (now) => seen.push(now),
+    );
+    await all.clock.advance(0);
+    expect(seen.map(({ scopes }) => scopes)).toEqual([['models']]);
   });
 
   test('that only changed, or whose database is away, is left alone', async () => {

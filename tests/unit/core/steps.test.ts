@@ -62,6 +62,21 @@ describe('a whole answer', () => {
     expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: 9 }]);
   });
 
+  test('without the backend’s counts ends with those that it is settled by', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* () {
+      const reasons = [{ unified: 'stop', raw: 'stop' }] as const;
+      yield [started(), content('a'), content('b')];
+      yield [{ type: 'finished', reasons, usage: { cachedTokens: 0 }, timings: {} }];
+    });
+    const events = await collect(pipeline.run());
+    const usage = { promptTokens: expect.any(Number), completionTokens: 2, cachedTokens: 0, estimated: true };
+    expect(events.at(-1)).toMatchObject({ type: 'finished', usage });
+    const record = pipeline.records[0];
+    expect(record?.usage).toEqual(usage);
+    expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: (record?.usage.promptTokens ?? 0) + 2 }]);
+  });
+
   test('ends with the times that only the gateway knows', async () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', async function* () {

@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { ERRORS, type ErrorCode, GatewayError, toGatewayError } from '../../../src/domain/error.ts';
 import { assertGrammar, type ChatEvent } from '../../../src/domain/event.ts';
 import { createId, pooled } from '../../../src/domain/id.ts';
+import { isUnlimited, type Limits } from '../../../src/domain/limit.ts';
 import { canonicalModelName, isModelAllowed } from '../../../src/domain/model.ts';
 import { foldChat } from '../../../src/domain/result.ts';
 import { findModel, rankBackends, servedModels } from '../../../src/domain/routing.ts';
@@ -31,6 +32,15 @@ describe('the grammar of a chat stream', () => {
   ])('refuses %s', (_, events) => {
     expect(() => assertGrammar(events)).toThrow();
   });
+});
+
+test.each<readonly [Limits, boolean]>([
+  [{}, true],
+  [{ requestsPerMinute: 0 }, false],
+  [{ tokensPerMinute: 1 }, false],
+  [{ concurrentRequests: 1 }, false],
+])('a key with the limits %j is unlimited: %j', (limits, unlimited) => {
+  expect(isUnlimited(limits)).toBe(unlimited);
 });
 
 describe('model names', () => {

@@ -286,7 +286,13 @@ describe('log probabilities', () => {
 });
 
 describe('forced tool calls', () => {
-  const forced = { format: {}, instruction: '', allowed: new Set(['f', 'g']), several: false };
+  const forced = {
+    format: {},
+    instruction: '',
+    allowed: new Set(['f', 'g']),
+    several: false,
+    optional: false,
+  };
   const several = { ...forced, several: true };
 
   test('the text is held back and comes out as the call it is', () => {
@@ -348,6 +354,34 @@ describe('forced tool calls', () => {
   ])('an answer that is no allowed call is upstream_invalid_output: %s', (answer) => {
     expect(read(text(answer) + last(), { forced }).failure?.code).toBe('upstream_invalid_output');
     expect(read(text(answer) + last(), { forced: several }).failure?.code).toBe('upstream_invalid_output');
+  });
+
+  test.each([forced, several])(
+    'where a call is optional, an answer comes out as the text it is (%#)',
+    (held) => {
+      const optional = { ...held, optional: true };
+      const answer = read(text('{"answer": {"ci') + text('ty": "Bern"}}') + last(), { forced: optional });
+      expect(answer.events.slice(1)).toEqual([
+        { type: 'content', choice: 0, text: '{"city":"Bern"}' },
+        expect.objectContaining({ reasons: [{ unified: 'stop', raw: 'stop' }] }),
+      ]);
+      const half = text('{ "answer":{"city": "Be') + last({ done_reason: 'length' });
+      expect(read(half, { forced: optional }).events[1]).toEqual({
+        type: 'content',
+        choice: 0,
+        text: '{"city": "Be',
+      });
+      expect(read(text('{"answer":{}}') + last(), { forced: held }).failure?.code).toBe(
+        'upstream_invalid_output',
+      );
+    },
+  );
+
+  test('where a call is optional, a call is one all the same', () => {
+    const { events } = read(text('{"name":"f","arguments":{}}') + last(), {
+      forced: { ...forced, optional: true },
+    });
+    expect(events[1]).toMatchObject({ type: 'toolCall', name: 'f' });
   });
 
   test('a call cut short by the token limit is no call, and finishes with length', () => {

@@ -13,10 +13,11 @@ describe('embeddings', () => {
       prompt_eval_count: 4,
       load_duration: 2_000_000,
     };
-    expect(decodeEmbedding(answer, request)).toEqual([
+    expect(decodeEmbedding(answer, request, ['It did nothing.'])).toEqual([
       {
         type: 'embedded',
         model: 'm',
+        warnings: ['It did nothing.'],
         vectors: [
           [1, 0],
           [0, 1],
@@ -27,7 +28,7 @@ describe('embeddings', () => {
   });
 
   test('an unknown count stays unknown', () => {
-    expect(decodeEmbedding({ embeddings: [[1], [1]], prompt_eval_count: -3 }, request)[1]).toMatchObject({
+    expect(decodeEmbedding({ embeddings: [[1], [1]], prompt_eval_count: -3 }, request, [])[1]).toMatchObject({
       usage: {},
     });
   });
@@ -39,7 +40,7 @@ describe('embeddings', () => {
         [0, 0, 1],
       ],
     };
-    const [embedded] = decodeEmbedding(answer, { ...request, dimensions: 2 });
+    const [embedded] = decodeEmbedding(answer, { ...request, dimensions: 2 }, []);
     expect(embedded).toMatchObject({
       vectors: [
         [expect.closeTo(0.6), expect.closeTo(0.8)],
@@ -49,7 +50,7 @@ describe('embeddings', () => {
   });
 
   test('more dimensions than the model has are the caller’s mistake', () => {
-    const decode = () => decodeEmbedding({ embeddings: [[1], [1]] }, { ...request, dimensions: 2 });
+    const decode = () => decodeEmbedding({ embeddings: [[1], [1]] }, { ...request, dimensions: 2 }, []);
     expect(decode).toThrow(expect.objectContaining({ code: 'invalid_request', param: 'dimensions' }));
   });
 
@@ -66,7 +67,7 @@ describe('embeddings', () => {
     { embeddings: [[1], [Number.POSITIVE_INFINITY]] },
     { embeddings: [[1], [1, 2]] },
   ])('anything but one finite vector per input is incomplete: %j', (answer) => {
-    expect(() => decodeEmbedding(answer, request)).toThrow(
+    expect(() => decodeEmbedding(answer, request, [])).toThrow(
       expect.objectContaining({ code: 'upstream_incomplete' }),
     );
   });

@@ -76,22 +76,28 @@ describe('messages', () => {
     expect(looks).toBeLessThan(1000);
   });
 
-  test.each(['{"city":', '[]', '"text"', 'null', ''])(
-    'arguments %j are refused by the name of their field',
+  test.each(['{"city":', '[]', '"text"', 'null'])(
+    'arguments that Ollama would refuse are left out, with a warning that does not quote them: %j',
     (text) => {
-      const calls = [
-        { id: 'a', name: 'weather', arguments: '{}' },
+      const toolCalls = [
+        { id: 'a', name: 'weather', arguments: '{"city":"Bern"}' },
         { id: 'b', name: 'weather', arguments: text },
       ];
-      const messages: Message[] = [user('x'), { role: 'assistant', content: [], toolCalls: calls }];
-      expect(() => encode({ messages })).toThrow(
-        expect.objectContaining({
-          code: 'invalid_request',
-          param: 'messages[1].tool_calls[1].function.arguments',
-        }),
-      );
+      const messages: Message[] = [user('x'), { role: 'assistant', content: [], toolCalls }];
+      const { body, warnings } = encode({ messages });
+      const sent = body.messages[1]?.tool_calls?.map((call) => call.function.arguments);
+      expect(sent).toEqual([{ city: 'Bern' }, {}]);
+      expect(warnings).toEqual([
+        'The arguments of a tool call in messages[1] are no JSON object and were left out.',
+      ]);
     },
   );
+
+  test.each(['', ' '])('no arguments are no arguments: %j', (text) => {
+    const toolCalls = [{ id: 'a', name: 'weather', arguments: text }];
+    const { body, warnings } = encode({ messages: [{ role: 'assistant', content: [], toolCalls }] });
+    expect([body.messages[0]?.tool_calls?.[0]?.function.arguments, warnings]).toEqual([{}, []]);
+  });
 
   test('names of the prototype travel as plain arguments', () => {
     const call = { id: 'a', name: 'f', arguments: '{"__proto__":{"x":1},"constructor":2}' };
@@ -143,11 +149,27 @@ describe('options', () => {
   });
 
   test('the request decides how long the model stays in memory, else the operator', () => {
-    expect(encode({ keepAlive: 0 }, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe(
-      0,
-    );
-    expect(encode({}, undefined, { numCtx: new Map(), keepAlive: '5m' }).body.keep_alive).toBe('5m');
+    const fixed: Settings = { numCtx: new Map(), keepAlive: '5m' };
+    for (const keepAlive of [60, 3600]) {
+      const { body, warnings } = encode({ keepAlive }, undefined, fixed);
+      expect([body.keep_alive, warnings]).toEqual([keepAlive, []]);
+    }
+    expect(encode({}, undefined, fixed).body.keep_alive).toBe('5m');
   });
+
+  test.each([0, -1, 1e-9, 59.9, 3600.1, 1e300])(
+    'no request unloads or pins the model of everybody: %d seconds have no effect, with a warning',
+    (keepAlive) => {
+      const fixed: Settings = { numCtx: new Map(), keepAlive: '5m' };
+      const chat = encode({ keepAlive }, undefined, fixed);
+      const request = { kind: 'embedding', model: 'm', inputs: ['a'], keepAlive } as const;
+      for (const { body, warnings } of [chat, encodeEmbedding(request, fixed)]) {
+        expect(body.keep_alive).toBe('5m');
+        expect(warnings).toEqual([expect.stringContaining('60 to 3600 seconds')]);
+      }
+      expect(encode({ keepAlive }).body).not.toHaveProperty('keep_alive');
+    },
+  );
 
   test('a prompt that does not fit is never cut in silence, and the model is never reloaded for it', () => {
     const { body } = encode({});
@@ -209,10 +231,6 @@ describe('formats and tools', () => {
   test('tool choice none sends no tools', () => {
     expect(encode({ tools: [weather], toolChoice: { type: 'none' } }).body).not.toHaveProperty('tools');
   });
-
-  test('that a format keeps the model from calling tools is said', () => {
-    expect(encode({ tools: [weather], responseFormat: { type: 'json' } }).warnings).toHaveLength(1);
-  });
 });
 
 describe('forced tools', () => {
@@ -272,6 +290,40 @@ describe('forced tools', () => {
     });
   });
 
+  test('beside a response format, the model is held to calls or to an answer, and told of both', () => {
+    const schema = { type: 'object', properties: { self: { $ref: '#' } } };
+    const { body, warnings, forced } = encode({
+      tools: [weather],
+      parallelToolCalls: false,
+      responseFormat: { type: 'jsonSchema', name: 'x', schema },
+    });
+    expect(body).not.toHaveProperty('tools');
+    expect(body.format).toEqual({
+      anyOf: [
+        callOf('weather', weather.parameters),
+        {
+          type: 'object',
+          properties: { answer: { $ref: '#/$defs/answer' } },
+          required: ['answer'],
+          additionalProperties: false,
+        },
+      ],
+      $defs: { answer: { type: 'object', properties: { self: { $ref: '#/$defs/answer' } } } },
+    });
+    expect(body.messages[0]?.content).toContain('The weather of a city');
+    expect(body.messages[0]?.content).toContain(JSON.stringify(schema));
+    expect([warnings, forced?.optional]).toEqual([[], true]);
+  });
+
+  test('beside a response format, tools that must not be called change nothing', () => {
+    const { body, forced } = encode({
+      tools: [weather],
+      toolChoice: { type: 'none' },
+      responseFormat: { type: 'json' },
+    });
+    expect([body.format, forced]).toEqual(['json', undefined]);
+  });
+
   test.each([
     { toolChoice: { type: 'tool', name: 'other' } as const, tools: [weather] },
     { toolChoice: { type: 'required' } as const, tools: [] },
@@ -305,12 +357,15 @@ describe('embeddings', () => {
     } as const;
     const numCtx = new Map([['nomic-embed-text:latest', 2048]]);
     expect(encodeEmbedding(request, { numCtx, keepAlive: -1 })).toEqual({
-      model: 'nomic-embed-text',
-      input: ['a', ''],
-      truncate: false,
-      dimensions: 64,
-      keep_alive: -1,
-      options: { num_ctx: 2048 },
+      warnings: [],
+      body: {
+        model: 'nomic-embed-text',
+        input: ['a', ''],
+        truncate: false,
+        dimensions: 64,
+        keep_alive: -1,
+        options: { num_ctx: 2048 },
+      },
     });
   });
 });

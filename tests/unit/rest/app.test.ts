@@ -207,6 +207,18 @@ describe('routes', () => {
     expect(await errorOf(response)).toMatchObject({ message: 'Invalid URL (POST /v1/xyz)', code: null });
   });
 
+  test.each(['/v1/responses', '/v1/responses/resp_1'])(
+    'the one that newer clients ask first is 404 with the way to the one that is there: %s',
+    async (path) => {
+      const response = await server.post(path, {});
+      expect(response.status).toBe(404);
+      const { message } = await errorOf(response);
+      for (const said of ['/v1/chat/completions', 'openai.chat(', 'chat_completions"']) {
+        expect(message).toContain(said);
+      }
+    },
+  );
+
   test('a wrong method is 405 and says which are right', async () => {
     const response = await server.fetch('/v1/chat/completions');
     expect(response.status).toBe(405);
@@ -337,7 +349,16 @@ describe('failures of the façade itself', () => {
     expect(response.status).toBe(500);
     expect(response.headers.get('x-should-retry')).toBe('false');
     expect(await errorOf(response)).toMatchObject({ type: 'server_error', code: null });
-    expect(server.logs).toHaveLength(1);
+    expect(server.logs).toEqual([
+      {
+        message: expect.any(String),
+        fields: {
+          request_id: expect.any(String),
+          error: 'TypeError',
+          at: expect.stringMatching(/^at .*\.ts:/),
+        },
+      },
+    ]);
     expect(JSON.stringify(server.logs)).not.toContain('canary');
   });
 });

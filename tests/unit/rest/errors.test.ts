@@ -18,11 +18,13 @@ describe('errors', () => {
   });
 
   test('a limit says which: requests and concurrency as requests, tokens as tokens', () => {
-    const typeOf = (limit: 'requests' | 'tokens' | 'concurrency') =>
-      encodeError(new GatewayError('rate_limited', 'm', { limit })).error;
-    expect(typeOf('requests')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
-    expect(typeOf('concurrency')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
-    expect(typeOf('tokens')).toMatchObject({ type: 'tokens', code: 'rate_limit_exceeded' });
+    for (const error of ['rate_limited', 'request_too_large'] as const) {
+      const typeOf = (limit: 'requests' | 'tokens' | 'concurrency') =>
+        encodeError(new GatewayError(error, 'm', { limit })).error;
+      expect(typeOf('requests')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+      expect(typeOf('concurrency')).toMatchObject({ type: 'requests', code: 'rate_limit_exceeded' });
+      expect(typeOf('tokens')).toMatchObject({ type: 'tokens', code: 'rate_limit_exceeded' });
+    }
   });
 
   test('a context that is too long is the fault of the messages', () => {
@@ -37,7 +39,7 @@ describe('retries', () => {
   const headers = (code: ErrorCode, details = {}) => retryHeaders(new GatewayError(code, 'm', details));
 
   test('what the SDKs would repeat in vain, they are told not to', () => {
-    for (const code of ['internal', 'upstream_failed', 'request_too_large'] as const) {
+    for (const code of ['internal', 'upstream_failed', 'request_too_large', 'upstream_timeout'] as const) {
       expect(headers(code)).toEqual({ 'x-should-retry': 'false' });
     }
     expect(headers('upstream_unavailable', { retryable: false })).toEqual({ 'x-should-retry': 'false' });
@@ -54,7 +56,16 @@ describe('retries', () => {
       'retry-after-ms': '1',
     });
     expect(headers('shutting_down')).toMatchObject({ 'retry-after': '1' });
-    expect(headers('upstream_timeout')).toEqual({});
+    expect(headers('upstream_incomplete')).toEqual({});
+  });
+
+  test('a wait above 60 s, which the SDKs cut short, is told and not to be tried', () => {
+    expect(headers('rate_limited', { retryAfterMs: 60_000 })).not.toHaveProperty('x-should-retry');
+    expect(headers('rate_limited', { retryAfterMs: 60_001 })).toEqual({
+      'retry-after': '61',
+      'retry-after-ms': '60001',
+      'x-should-retry': 'false',
+    });
   });
 
   test('a 401 says how to authenticate', () => {

@@ -19,8 +19,11 @@ describe('durations', () => {
 });
 
 describe('answers', () => {
-  test('a count that nobody knows is null, never zero', () => {
-    expect(encodeUsage({})).toEqual({ prompt_tokens: null, completion_tokens: null, total_tokens: null });
+  test('counts that nobody knows are absent, never null or zero', () => {
+    for (const usage of [{}, { promptTokens: 5 }, { completionTokens: 5 }]) {
+      expect(encodeUsage(usage)).toBeUndefined();
+    }
+    expect(encodeEmbeddings('m', [], {}, 'float')).not.toHaveProperty('usage');
     expect(
       encodeUsage({ promptTokens: 0, completionTokens: 2, cachedTokens: 0, reasoningTokens: 1 }),
     ).toEqual({
@@ -29,6 +32,15 @@ describe('answers', () => {
       total_tokens: 2,
       prompt_tokens_details: { cached_tokens: 0 },
       completion_tokens_details: { reasoning_tokens: 1 },
+    });
+  });
+
+  test('counts of the gateway say that they are', () => {
+    expect(encodeUsage({ promptTokens: 3, completionTokens: 2, estimated: true })).toEqual({
+      prompt_tokens: 3,
+      completion_tokens: 2,
+      total_tokens: 5,
+      estimated: true,
     });
   });
 

@@ -11,9 +11,9 @@ const STAMP = { id: 'chatcmpl-1', created: 1_700_000_000 };
 
 function encodeChat(
   events: readonly ChatEvent[],
-  over: { choices?: number; includeUsage?: boolean } = {},
+  over: Partial<ConstructorParameters<typeof ChatEncoder>[0]> = {},
 ): string {
-  const encoder = new ChatEncoder({ ...STAMP, choices: 1, includeUsage: false, ...over });
+  const encoder = new ChatEncoder({ ...STAMP, choices: 1, includeUsage: false, warnings: [], ...over });
   return encoder.encode(events) + encoder.end();
 }
 
@@ -104,12 +104,33 @@ describe('chat chunks', () => {
     });
   });
 
+  test('asked for where nobody knows the counts, usage is null on the last chunk too', () => {
+    const chunks = chunksOf(encodeChat([started(), finished({ usage: {} })], { includeUsage: true }));
+    expect(chunks.map((chunk) => chunk.usage)).toEqual([null, null, null]);
+    expect(chunks.at(-1)).toMatchObject({ choices: [], timings: { total_ms: 10 } });
+  });
+
   test('not asked for, no chunk has a usage key, and the finish chunk carries the timings', () => {
     const chunks = chunksOf(encodeChat([started(), content('a'), finished()]));
     expect(chunks.some((chunk) => 'usage' in chunk)).toBe(false);
     expect(chunks.every((chunk) => chunk.choices.length === 1)).toBe(true);
     expect(chunks.map((chunk) => chunk.timings !== undefined)).toEqual([false, false, true]);
   });
+
+  test.each([true, false])(
+    'the last chunk alone says what had no effect, once (usage: %s)',
+    (includeUsage) => {
+      const chunks = chunksOf(
+        encodeChat([{ ...started(), warnings: ['b', 'a'] }, finished()] as ChatEvent[], {
+          includeUsage,
+          warnings: ['a'],
+        }),
+      );
+      expect(chunks.at(-1)?.warnings).toEqual(['a', 'b']);
+      expect(chunks.slice(0, -1).some((chunk) => 'warnings' in chunk)).toBe(false);
+      expect(chunksOf(encodeChat([started(), finished()])).some((chunk) => 'warnings' in chunk)).toBe(false);
+    },
+  );
 
   test('a tool call is its name with empty arguments, then its arguments, under one index', () => {
     const call = { id: 'call_1', name: 'f', arguments: '{"a":"\u2028"}' };
@@ -162,6 +183,7 @@ describe('completion chunks', () => {
       choices: 2,
       echoes: ['P', 'Q'],
       includeUsage,
+      warnings: [],
     });
     const reasons = [
       { unified: 'stop', raw: 'stop' },
@@ -170,6 +192,7 @@ describe('completion chunks', () => {
     const answer = (prompt: number) =>
       [started(), content('x', 0), content('y', 1), finished({ reasons })].map((event) => ({
         ...event,
+        ...(event.type === 'started' && { warnings: ['It did nothing.'] }),
         prompt,
       }));
     const frames = encoder.encode(answer(0)) + encoder.encode(answer(1)) + encoder.end();
@@ -201,6 +224,15 @@ describe('completion chunks', () => {
     expect(chunks.at(-1)?.choices).toEqual([]);
   });
 
+  test.each([true, false])(
+    'the last chunk says what had no effect, once for all prompts (usage: %s)',
+    (usage) => {
+      const chunks = encode(usage);
+      expect(chunks.map((chunk) => chunk.warnings).filter(Boolean)).toEqual([['It did nothing.']]);
+      expect(chunks.at(-1)).toHaveProperty('warnings');
+    },
+  );
+
   test('an answer that lacks a prompt is an error', () => {
     const encoder = createCompletionEncoder({
       id: 'cmpl-1',
@@ -208,6 +240,7 @@ describe('completion chunks', () => {
       choices: 1,
       echoes: ['', ''],
       includeUsage: false,
+      warnings: [],
     });
     encoder.encode([started(), finished()].map((event) => ({ ...event, prompt: 0 })));
     expect(() => encoder.end()).toThrow(expect.objectContaining({ code: 'upstream_incomplete' }));

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../src/domain/error.ts';
-import type { ChatStream } from '../../../src/domain/event.ts';
+import type { ChatEvent, ChatStream } from '../../../src/domain/event.ts';
 import { chatCompletionChunk } from '../../../src/rest/openai/response-schema.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, FAKE_KEY, finished, started } from '../../support/fake-gateway.ts';
@@ -130,7 +130,7 @@ describe('a stream', () => {
       server.gateway.script = async function* () {
         yield [{ type: 'loading', model: 'm' }];
         await loaded;
-        yield [started(), content('at last')];
+        yield [{ ...started(), warnings: ['No thinking.'] } as ChatEvent, content('at last')];
         yield [finished()];
       };
       const socket = await openRawSocket(server.port);
@@ -143,7 +143,11 @@ describe('a stream', () => {
       await clock.advance(15_000);
       await socket.until(/(?:: ping[\s\S]*){3}/);
       load();
-      expect(await socket.until(/\[DONE\]/)).toContain('at last');
+      const received = await socket.until(/\[DONE\]/);
+      expect(received).toContain('at last');
+      // Its header had to go out before there was anything to warn of.
+      expect(received).not.toMatch(/^x-gateway-warnings:/im);
+      expect(received).toContain('"warnings":["No thinking."]');
       socket.destroy();
       await until(() => clock.pending() === 0);
     });
@@ -343,4 +347,23 @@ describe('completions', () => {
       expect(most).toBe(1);
       expect(server.gateway.requests).toHaveLength(6);
     }));
+
+  test.each([false, true])(
+    'more prompts than the key may send in a minute are refused before any is answered (stream: %s)',
+    (stream) =>
+      withServer({}, async (server) => {
+        server.gateway.principal = { ...server.gateway.principal, limits: { requestsPerMinute: 2 } };
+        const body = { model: 'llama3.1:8b', prompt: ['a', 'b', 'c'], stream };
+        const refused = await server.post('/v1/completions', body);
+        expect(refused.status).toBe(429);
+        expect(refused.headers.get('x-should-retry')).toBe('false');
+        expect(await refused.json()).toMatchObject({
+          error: { type: 'requests', code: 'rate_limit_exceeded', param: 'prompt' },
+        });
+        expect(server.gateway.requests).toEqual([]);
+        const fitting = await server.post('/v1/completions', { ...body, prompt: ['a', 'b'] });
+        expect(fitting.status).toBe(200);
+        await fitting.text();
+      }),
+  );
 });

@@ -1,9 +1,12 @@
 import { once } from 'node:events';
 import { afterEach, describe, expect, test } from '@jest/globals';
+import type { SchemaGateway } from '../../../src/schema/context.ts';
+import { createSchema } from '../../../src/schema/index.ts';
 import type { GraphQLServerConfig } from '../../../src/schema/serving/index.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { BEARER, type GraphQLHarness, OTHER_KEY, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
+import { readEvents } from '../../support/sse.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, refusedHandshake, type WsClient } from '../../support/ws-client.ts';
 
@@ -118,6 +121,48 @@ describe('what one socket may take', () => {
     expect([1008, 1009, 1006]).toContain((await client.closed).code);
   });
 
+  test('a message that does not come to its end in time closes with 1008, whatever comes in between', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { messageMs: 5000, pingMs: 1e9 } } }, { clock });
+    const client = await connect(server);
+    client.send({ type: 'ping' });
+    await client.next();
+    const idle = clock.pending();
+    await clock.advance(5000);
+    client.socket.send('{"type":', { fin: false });
+    await until(() => clock.pending() > idle);
+    await clock.advance(4999);
+    client.socket.send('"ping"}', { fin: true });
+    expect((await client.next()).type).toBe('pong');
+    expect(clock.pending()).toBe(idle);
+
+    client.socket.send('{"type":', { fin: false });
+    await until(() => clock.pending() > idle);
+    client.socket.ping();
+    await once(client.socket, 'pong');
+    await clock.advance(5000);
+    expect(await client.closed).toEqual({ code: 1008, reason: 'A message took too long' });
+  });
+
+  test('what all sockets of a key have begun to send and not finished is bounded, and comes back', async () => {
+    const server = await start({ maxBodyBytes: 1000, limits: { socket: { unfinishedPerKey: 1000 } } });
+    const [first, second, third] = [await connect(server), await connect(server), await connect(server)];
+    const begin = async (client: WsClient) => {
+      client.socket.send(`{"type":"ping","payload":{"x":"${'x'.repeat(600)}`, { fin: false });
+      client.socket.ping();
+      await once(client.socket, 'pong');
+    };
+    await begin(first);
+    await Promise.race([begin(second), second.closed]);
+    expect((await second.closed).code).toBe(1013);
+    first.socket.send('"}}', { fin: true });
+    expect((await first.next()).type).toBe('pong');
+    await begin(third);
+    third.socket.terminate();
+    await until(() => server.watching() === 1);
+    await begin(first);
+  });
+
   test('operations beyond the cap are refused one by one; the socket and the others live on', async () => {
     const server = await start({ limits: { socket: { operations: 3 } } });
     const client = await connect(server);
@@ -131,9 +176,33 @@ describe('what one socket may take', () => {
     await until(() => server.running() === 3);
   });
 
+  test('a ping that says much closes with 1009: it would be sent back', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.send({ type: 'ping', payload: { x: 'x'.repeat(900) } });
+    expect((await client.next()).payload).toEqual({ x: 'x'.repeat(900) });
+    client.send({ type: 'ping', payload: { x: 'x'.repeat(1000) } });
+    expect((await client.closed).code).toBe(1009);
+  });
+
+  test('who sends on and does not read what comes of it is cut off', async () => {
+    const socket = { operations: 2, repliesUnread: 5, messageBurst: 1e6, pingMs: 1e9, closeMs: 50 };
+    const server = await start({ limits: { socket } });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    // What the kernel's buffers take is not the server's.
+    for (let size = 0; size < 20_000_000; size += 1_000_000) server.say('x'.repeat(1_000_000));
+    for (let count = 0; count < 20; count++)
+      client.subscribe(`refused ${count}`, '{ there is no such field }');
+    await until(() => server.running() === 0 && server.watching() === 0);
+  });
+
   test.each([
     ['messages', (client: WsClient) => client.send({ type: 'pong' })],
     ['pings of WebSocket', (client: WsClient) => client.socket.ping()],
+    ['pongs of WebSocket', (client: WsClient) => client.socket.pong()],
   ])('a flood of %s closes with 1008, and its operations end', async (_name, flood) => {
     const server = await start({ limits: { socket: { messageBurst: 50, messagesPerSecond: 1 } } });
     const client = await connect(server);
@@ -166,6 +235,24 @@ describe('sockets that nobody is behind any more', () => {
     expect((await alive.next()).type).toBe('next');
   });
 
+  test('who does not answer a ping because much else is on its way is left to the stall limit', async () => {
+    const clock = createTestClock();
+    const server = await start({ limits: { socket: { pingMs: 1000, stallMs: 10_000 } } }, { clock });
+    const client = await connect(server);
+    client.subscribe('a', 'subscription { said }');
+    await until(() => server.running() === 1);
+    client.socket.pause();
+    const before = clock.pending();
+    const text = 'x'.repeat(1_000_000);
+    for (let count = 0; count < 20; count++) server.say(text);
+    await until(() => clock.pending() > before);
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    await clock.advance(9999);
+    expect(server.watching()).toBe(1);
+    await clock.advance(1);
+    await until(() => server.watching() === 0);
+  });
+
   test('a reader that has stopped reading holds little, and is cut off after the stall limit', async () => {
     const clock = createTestClock();
     const server = await start({ limits: { socket: { pingMs: 1e9, stallMs: 5000 } } }, { clock });
@@ -185,6 +272,40 @@ describe('sockets that nobody is behind any more', () => {
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
     await clock.advance(5000);
     await until(() => server.running() === 0);
+  });
+});
+
+describe('keys that change', () => {
+  test('change for the next operation of a socket that is open', async () => {
+    const server = await start();
+    const client = await connect(server);
+    server.amend({ name: 'renamed' });
+    client.subscribe('a', '{ keyName }');
+    expect((await client.next()).payload).toEqual({ data: { keyName: 'renamed' } });
+  });
+
+  test('change for the limits that are being followed, over WebSocket and as an event stream', async () => {
+    const clock = createTestClock();
+    const gateway: Partial<SchemaGateway> = {
+      limits: async ({ limits: { requestsPerMinute: limit = 0 } }) => ({
+        mode: 'exact',
+        requests: { limit, remaining: limit, resetMs: 0 },
+      }),
+      report: () => ({ ready: true, draining: false, dependencies: [] }),
+    };
+    const server = await start({}, { clock, schema: createSchema(), gateway });
+    const query = 'subscription { viewerLimits { requests { limit } } }';
+    const limitOf = (limit: number) => ({ data: { viewerLimits: { requests: { limit } } } });
+    const client = await connect(server);
+    client.subscribe('a', query);
+    expect((await client.next()).payload).toMatchObject(limitOf(60));
+    const stream = readEvents(await server.post({ query }, { accept: 'text/event-stream' }));
+    expect((await stream.next()).value).toMatchObject(limitOf(60));
+    server.amend({ limits: { requestsPerMinute: 7 } });
+    await clock.advance(1000);
+    expect((await client.next()).payload).toMatchObject(limitOf(7));
+    expect((await stream.next()).value).toMatchObject(limitOf(7));
+    await stream.return(undefined);
   });
 });
 

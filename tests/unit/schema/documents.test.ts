@@ -95,6 +95,9 @@ describe('docs/graphql.md', () => {
     expect(guide).toContain(`| bytes of a name | ${MAX_JSON_NAMES.bytes} |`);
     expect(guide).toContain(`| operations | ${socket.operations} |`);
     expect(guide).toContain(`| messages per second | ${socket.messagesPerSecond} |`);
+    expect(guide).toContain(`| characters of a ping's payload | ${socket.pingPayload} |`);
+    expect(guide).toContain(`| seconds for a message to come in | ${socket.messageMs / 1000} |`);
+    expect(guide).toContain(`| bytes of unfinished messages, per key | ${socket.unfinishedPerKey} |`);
     expect(guide).toContain(`| sockets per key | ${socket.perKey} |`);
     expect(guide).toContain(`| sockets per address | ${socket.perAddress} |`);
   });

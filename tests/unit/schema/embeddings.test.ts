@@ -7,7 +7,7 @@ const CREATE = `mutation($input: EmbeddingsInput!) {
   createEmbeddings(input: $input) {
     __typename
     ... on Embeddings {
-      completionId model data { index vector base64 } usage { promptTokens totalTokens } timings { totalMs }
+      completionId model warnings data { index vector base64 } usage { promptTokens totalTokens } timings { totalMs }
     }
     ... on Error { code message }
     ... on InvalidRequestError { path }
@@ -37,6 +37,7 @@ test('one vector for each text, as numbers and as bytes', async () => {
       { index: 0, vector: [2, 0.5, -1], base64: bytes([2, 0.5, -1]) },
       { index: 1, vector: [3, 0.5, -1], base64: bytes([3, 0.5, -1]) },
     ],
+    warnings: [],
     usage: { promptTokens: 7, totalTokens: 7 },
     timings: { totalMs: 1 },
   });

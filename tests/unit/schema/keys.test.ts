@@ -99,15 +99,31 @@ describe('creating a key', () => {
     expect(harness.keys.size).toBe(1);
   });
 
-  test.each(['2027-01-01', '2027-01-01T00:00:00', 'tomorrow', '2027-13-01T00:00:00Z', ''])(
-    'with a time that is none, %j, is refused before anything runs',
-    async (expiresAt) => {
-      const { errors } = await harness.execute(CREATE, {
-        input: { name: 'Key', scopes: ['CHAT'], expiresAt },
-      });
-      expect(errors?.[0]?.message).toContain('DateTime');
-    },
-  );
+  test.each([
+    '2027-01-01',
+    '2027-01-01T00:00:00',
+    'tomorrow',
+    '2027-13-01T00:00:00Z',
+    '2027-02-30T00:00:00Z',
+    '2027-04-31T00:00:00+02:00',
+    '2027-01-31T24:00:00Z',
+    '2027-01-31T12:00:60Z',
+    '2027-01-31T12:00:00+24:00',
+    '',
+  ])('with a time that is none, %j, is refused before anything runs', async (expiresAt) => {
+    const { errors } = await harness.execute(CREATE, {
+      input: { name: 'Key', scopes: ['CHAT'], expiresAt },
+    });
+    expect(errors?.[0]?.message).toContain('DateTime');
+  });
+
+  test.each([
+    ['2028-02-29T00:30:00+02:00', '2028-02-28T22:30:00.000Z'],
+    ['2027-12-31t23:59:59.999z', '2027-12-31T23:59:59.999Z'],
+  ])('ends at the moment %s, whatever its offset', async (expiresAt, moment) => {
+    const created = await run(CREATE, { input: { name: 'Key', scopes: ['CHAT'], expiresAt } });
+    expect(created['apiKey']).toMatchObject({ expiresAt: moment });
+  });
 
   test('hands out no scope that the caller lacks', async () => {
     const answer = await run(CREATE, { input: { name: 'Key', scopes: ['KEYS_READ'] } }, ['keys:write']);
@@ -131,6 +147,22 @@ describe('changing a key', () => {
       scopes: ['CHAT'],
       limits: { requestsPerMinute: null, tokensPerMinute: 9 },
     });
+  });
+
+  test('takes away all limits and all notes where they are null', async () => {
+    const notes = [{ name: 'team', value: 'search' }];
+    await run(UPDATE, { input: { id: idOf('key_1'), metadata: notes } });
+    expect(harness.keys.get('key_1')).toMatchObject({ metadata: { team: 'search' } });
+    await run(UPDATE, { input: { id: idOf('key_1'), metadata: null, limits: null } });
+    expect(harness.keys.get('key_1')).toMatchObject({ metadata: {}, limits: {} });
+    expect(harness.keys.get('key_1')?.limits).toEqual({});
+  });
+
+  test.each(['name', 'scopes', 'models'])('refuses a null as the %s, which every key has', async (field) => {
+    const before = harness.keys.get('key_1');
+    const answer = await run(UPDATE, { input: { id: idOf('key_1'), [field]: null } });
+    expect(answer).toMatchObject({ __typename: 'InvalidRequestError', path: `input.${field}` });
+    expect(harness.keys.get('key_1')).toBe(before);
   });
 
   test('rotating gives another secret to the same key', async () => {
@@ -240,7 +272,7 @@ describe('looking at keys', () => {
     ['after', { after: 'x'.repeat(2000) }],
   ])('a wrong %s is an error at the top level that names it', async (argument, variables) => {
     const { data, errors } = await harness.execute(LIST, variables);
-    expect(data).toBeNull();
+    expect(data).toEqual({ apiKeys: null });
     expect(errors?.map(({ path, extensions }) => ({ path, extensions }))).toEqual([
       { path: ['apiKeys'], extensions: { code: 'INVALID_REQUEST', retryable: false, argument } },
     ]);

@@ -82,6 +82,8 @@ describe('models', () => {
       const { errors } = await harness.execute(source, {}, context);
       expect(errors?.[0]?.extensions).toMatchObject({ code: 'NOT_PERMITTED' });
     }
+    const { data } = await harness.execute('{ viewer { name } models { id } }', {}, context);
+    expect(data).toEqual({ viewer: { name: 'caller' }, models: null });
   });
 
   test('say when no model server is there', async () => {

@@ -8,6 +8,7 @@ import {
   isInputObjectType,
   isInterfaceType,
   isIntrospectionType,
+  isNonNullType,
   isObjectType,
   isSpecifiedScalarType,
   printSchema,
@@ -34,6 +35,14 @@ test('the schema is valid, and schema.graphql is what it prints', () => {
   expect(validateSchema(schema)).toEqual([]);
   const printed = readFileSync(join(import.meta.dirname, '../../../schema.graphql'), 'utf8');
   expect(`${printSchema(createSchema())}\n`).toBe(printed);
+});
+
+test('every query that can fail may be null, so that it does not take the others along', () => {
+  const nonNull = Object.values(schema.getQueryType()?.getFields() ?? {}).filter(({ type }) =>
+    isNonNullType(type),
+  );
+  // The one that only shows what is known by then.
+  expect(nonNull.map(({ name }) => name)).toEqual(['viewer']);
 });
 
 test('every type, field, argument and enum value has a description', () => {

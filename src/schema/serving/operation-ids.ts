@@ -1,0 +1,96 @@
+import { CLOSE, type Connection } from './connection.ts';
+
+/** The longest id of an operation, in characters. Every message about the operation repeats it. */
+const MAX_ID_LENGTH = 256;
+/** How graphql-ws writes the messages about an operation. */
+const ABOUT_OPERATION = /^\{"id":"(\d+)","type":"(\w+)"/;
+
+interface OperationId {
+  readonly id: string;
+  readonly json: string;
+}
+
+/**
+ * The connection as graphql-ws gets to see it: with each operation under an id of its own.
+ *
+ * What graphql-ws knows of an operation it keeps until the last message is on its way, and then removes it by its id. By
+ * that time the client may have given the id to another operation, which would be the one that is removed: it could not be
+ * stopped any more. What is sent for an operation that its client has completed goes nowhere.
+ */
+export function withOwnIds(connection: Connection): Pick<Connection, 'send' | 'onMessage'> {
+  /** By the client's id, and by its own. */
+  const own = new Map<string, string>();
+  const clients = new Map<string, OperationId>();
+  let count = 0;
+
+  const add = (id: string): string => {
+    const ownId = String(count++);
+    own.set(id, ownId);
+    clients.set(ownId, { id, json: JSON.stringify(id) });
+    return ownId;
+  };
+  const remove = (ownId: string) => {
+    const client = clients.get(ownId);
+    clients.delete(ownId);
+    if (client) own.delete(client.id);
+  };
+
+  /** @returns the message for graphql-ws, or undefined where it is none of its business. */
+  const receive = (message: unknown): unknown => {
+    if (!isAboutOperation(message)) return message;
+    const { id, type } = message;
+    const known = own.get(id);
+    if (type === 'complete') {
+      if (known === undefined) return undefined;
+      remove(known);
+      return { ...message, id: known };
+    }
+    if (known !== undefined) return void connection.close(inUse(id));
+    if (id.length > MAX_ID_LENGTH) return void connection.close(CLOSE.idTooLong);
+    return { ...message, id: add(id) };
+  };
+
+  return {
+    send(data) {
+      const [start = '', ownId = '', type] = ABOUT_OPERATION.exec(data) ?? [];
+      if (start === '') return connection.send(data);
+      const client = clients.get(ownId);
+      if (!client) return Promise.resolve();
+      if (type !== 'next') remove(ownId);
+      return connection.send(`{"id":${client.json},"type":"${type}"${data.slice(start.length)}`);
+    },
+    onMessage: (listener) =>
+      connection.onMessage(async (data) => {
+        const message = receive(parse(data));
+        // It takes a message that is parsed as well, which its types do not say: it need not be parsed twice.
+        if (message !== undefined) await listener(message as string);
+      }),
+  };
+}
+
+/** As the protocol says it, where a close frame has room for that. */
+function inUse(id: string) {
+  return { code: 4409, reason: Buffer.byteLength(id) > 90 ? '' : `Subscriber for ${id} already exists` };
+}
+
+/** @returns text that is no JSON as it is, for graphql-ws to refuse. */
+function parse(data: string): unknown {
+  try {
+    return JSON.parse(data);
+  } catch {
+    return data;
+  }
+}
+
+interface AboutOperation {
+  readonly type: 'subscribe' | 'complete';
+  readonly id: string;
+}
+
+/** Whether it is one as the protocol has it; all others are for graphql-ws to refuse. */
+function isAboutOperation(message: unknown): message is AboutOperation {
+  if (typeof message !== 'object' || message === null || !('type' in message) || !('id' in message))
+    return false;
+  const { type, id } = message;
+  return (type === 'subscribe' || type === 'complete') && typeof id === 'string' && id !== '';
+}
