@@ -24,6 +24,8 @@ export interface Call {
   readonly startedAt: number;
   /** Ends this call, or the part of it that a step has narrowed it to. */
   readonly signal: AbortSignal;
+  /** Whoever waits for the backend is told by this that something has come of it, be it no event. */
+  readonly onRead?: () => void;
   /** Where the route has sent it; empty before. */
   readonly backendId: string;
   readonly notes: CallNotes;
@@ -42,7 +44,7 @@ export class CallNotes {
   backend: string | undefined;
   firstTokenAt: number | undefined;
   finished: Finished | undefined;
-  /** Events with output so far: about one a token, as Ollama sends a line a token. */
+  /** Events with output so far, and what is still to become one: about one a token, as Ollama sends a line a token. */
   outputs = 0;
   /** Tokens of the prompt, as guessed before any model has counted them. */
   readonly promptEstimate: number;

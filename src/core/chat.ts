@@ -4,6 +4,7 @@ import type { Handler, Step } from './call.ts';
 import type { ChatProvider, Clock, Limiter, Telemetry, UsageSink } from './ports.ts';
 import { admit } from './steps/admit.ts';
 import { authorize } from './steps/authorize.ts';
+import { bound } from './steps/bound.ts';
 import { choices } from './steps/choices.ts';
 import { type Deadlines, deadlines } from './steps/deadlines.ts';
 import { meter } from './steps/meter.ts';
@@ -30,6 +31,7 @@ export function steps(deps: InferenceDependencies): readonly Step[] {
     resolve(deps.provider),
     // From here on the request counts.
     admit(deps),
+    bound(),
     choices(),
     // Once per attempt.
     route(deps),
@@ -41,8 +43,12 @@ export function steps(deps: InferenceDependencies): readonly Step[] {
 export function createHandler(deps: InferenceDependencies): Handler {
   const ask: Handler = (request, call) => {
     if (call.backendId === '') throw new GatewayError('internal', 'The request was not routed.');
+    const onRead = (withheld: number) => {
+      call.notes.outputs += withheld;
+      call.onRead?.();
+    };
     return request.kind === 'chat'
-      ? deps.provider.chat(call.backendId, request, call.signal)
+      ? deps.provider.chat(call.backendId, request, call.signal, onRead)
       : deps.provider.embed(call.backendId, request, call.signal);
   };
   return steps(deps).reduceRight((next, step) => step(next), ask);

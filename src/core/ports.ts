@@ -20,9 +20,17 @@ export interface ChatProvider {
    * One answer of one backend to a request (`choices` is not its business). Nothing is sent before the first `next()`.
    * Events follow the grammar in `domain/event.ts` from `started` on, with `choice` 0.
    * @param signal ends the exchange at once and closes the connection, which is what frees the backend's slot.
+   * @param onRead is told of each read of the answer, as a sign of life, before the events that come of it and also where
+   * none do. `withheld` counts the pieces of output in it that no event shows: what is to become a tool call is held back
+   * until it is whole.
    * @throws GatewayError from the iterator. A stream that ends without `finished` is never a normal end.
    */
-  chat(backendId: string, request: ChatRequest, signal: AbortSignal): ChatStream;
+  chat(
+    backendId: string,
+    request: ChatRequest,
+    signal: AbortSignal,
+    onRead?: (withheld: number) => void,
+  ): ChatStream;
   /** As `chat`, for embeddings. */
   embed(backendId: string, request: EmbeddingRequest, signal: AbortSignal): EmbeddingStream;
   close(): Promise<void>;

@@ -85,8 +85,8 @@ class Staged<E> implements Cancellable<E> {
     }
   };
 
+  /** Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance. */
   readonly #refuse = (thrown: unknown): never => {
-    if (this.#over) throw thrown;
     try {
       throw this.#stage.fail ? this.#stage.fail(thrown) : thrown;
     } finally {

@@ -25,10 +25,9 @@ export interface ChoiceResult {
  * @throws Error if the stream breaks its grammar by lacking `started` or `finished`.
  */
 export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Promise<ChatResult> {
-  const choices: { text: string[]; reasoning: string[]; toolCalls: ToolCall[]; logprobs: TokenLogprob[] }[] =
-    [];
+  const choices: { text: Pieces; reasoning: Pieces; toolCalls: ToolCall[]; logprobs: TokenLogprob[] }[] = [];
   const choiceAt = (index: number) => {
-    choices[index] ??= { text: [], reasoning: [], toolCalls: [], logprobs: [] };
+    choices[index] ??= { text: new Pieces(), reasoning: new Pieces(), toolCalls: [], logprobs: [] };
     return choices[index];
   };
   let started: Extract<ChatEvent, { type: 'started' }> | undefined;
@@ -36,10 +35,10 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
   for await (const batch of stream) {
     for (const event of batch) {
       if (event.type === 'content') {
-        choiceAt(event.choice).text.push(event.text);
+        choiceAt(event.choice).text.add(event.text);
         // One by one: a hostile backend's million of them would not fit into one call.
         for (const logprob of event.logprobs ?? []) choiceAt(event.choice).logprobs.push(logprob);
-      } else if (event.type === 'reasoning') choiceAt(event.choice).reasoning.push(event.text);
+      } else if (event.type === 'reasoning') choiceAt(event.choice).reasoning.add(event.text);
       else if (event.type === 'toolCall') {
         const { id, name } = event;
         choiceAt(event.choice).toolCalls.push({ id, name, arguments: event.arguments });
@@ -58,9 +57,26 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
     timings,
     choices: finished.reasons.map((finish, index) => {
       const { text, reasoning, toolCalls, logprobs } = choiceAt(index);
-      return { text: text.join(''), reasoning: reasoning.join(''), toolCalls, logprobs, finish };
+      return { text: text.join(), reasoning: reasoning.join(), toolCalls, logprobs, finish };
     }),
   };
+}
+
+/** A text that comes token by token: joined now and then, as short strings take many times the memory of their text. */
+class Pieces {
+  #text = '';
+  #latest: string[] = [];
+
+  add(piece: string): void {
+    this.#latest.push(piece);
+    if (this.#latest.length === 1024) this.join();
+  }
+
+  join(): string {
+    this.#text += this.#latest.join('');
+    this.#latest = [];
+    return this.#text;
+  }
 }
 
 export type EmbeddingResult = Pick<Embedded, 'model' | 'warnings' | 'vectors'> &

@@ -89,6 +89,7 @@ describe('a fault of the backend is one error, of the right kind, and frees the 
       'upstream_busy',
       0,
     ],
+    ['a 429 of the cloud behind it', { rawStatus: 429, rawBody: '{"error":"too many"}' }, 'upstream_busy', 0],
     ['a load instead of an answer', { doneReason: 'load' }, 'upstream_failed', 0],
   ];
 

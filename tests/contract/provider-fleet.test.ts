@@ -4,7 +4,9 @@ import { afterEach, describe, expect, test } from '@jest/globals';
 import { type Simulator, type SimulatorOptions, startSimulator } from '../../simulator/server.ts';
 import type { ChatProvider } from '../../src/core/ports.ts';
 import { createOllamaFleet, type FleetOptions } from '../../src/providers/ollama/fleet.ts';
-import { createTestClock } from '../support/clock.ts';
+import { loadModel } from '../support/caller.ts';
+import { createTestClock, type TestClock } from '../support/clock.ts';
+import { createPipeline } from '../support/pipeline.ts';
 import { drain, type LogLine, never, recordTelemetry, wallClock } from '../support/provider.ts';
 import { chatRequest } from '../unit/ollama/requests.ts';
 
@@ -55,10 +57,19 @@ async function serve(answers: Readonly<Record<string, unknown>>): Promise<{ url:
   return { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked };
 }
 
-/** Stands before a backend, and may keep whoever only looks waiting for ever. */
-async function stand(backend: string): Promise<{ readonly url: string; answersLooks: boolean }> {
+interface Front {
+  readonly url: string;
+  /** What becomes of whoever only looks. */
+  looks: 'answered' | 'refused' | 'ignored';
+}
+
+/** Stands before a backend, and lets requests for answers pass. */
+async function stand(backend: string): Promise<Front> {
   const server = createServer((asked, answer) => {
-    if (!front.answersLooks && asked.url !== '/api/chat') return;
+    if (front.looks !== 'answered' && asked.url !== '/api/chat') {
+      if (front.looks === 'refused') answer.writeHead(500).end();
+      return;
+    }
     const { method = 'GET', headers } = asked;
     const passed = request(backend + asked.url, { method, headers }, (response) => {
       answer.writeHead(response.statusCode ?? 502, response.headers);
@@ -73,7 +84,8 @@ async function stand(backend: string): Promise<{ readonly url: string; answersLo
     server.closeAllConnections();
     return new Promise((resolve) => server.close(resolve));
   });
-  const front = { url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, answersLooks: true };
+  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const front: Front = { url, looks: 'answered' };
   return front;
 }
 
@@ -163,7 +175,7 @@ describe('health', () => {
     await fleet.refresh();
     const leaving = new AbortController();
     const answer = fleet.chat('ollama-1', chatRequest(), leaving.signal)[Symbol.asyncIterator]();
-    front.answersLooks = false;
+    front.looks = 'ignored';
     for (let look = 0; look < 4; look++) {
       await clock.advance(2000);
       await answer.next();
@@ -175,6 +187,60 @@ describe('health', () => {
     await answer.next().catch(() => undefined);
     await clock.advance(6000);
     expect(health(fleet)).toEqual([false]);
+  });
+
+  describe('twenty seconds of silence', () => {
+    const left = new Error('left');
+    const seconds = async (clock: TestClock, count: number) => {
+      for (let n = 0; n < count; n++) await clock.advance(1000);
+    };
+    const watched = async (urls: readonly string[]) => {
+      const clock = createTestClock();
+      const { fleet } = createFleet(urls, { clock, pollMs: 2000, probeTimeoutMs: 1000 });
+      await fleet.refresh();
+      return { fleet, clock };
+    };
+
+    test('send requests whose answers have not begun elsewhere, and no others', async () => {
+      const [silent, other] = [await simulate({ parallel: 2 }), await simulate()];
+      await loadModel(silent);
+      const { fleet, clock } = await watched([silent.url, other.url]);
+      silent.setDefault({ hangAfter: 2 });
+      const leaving = new AbortController();
+      const begun = fleet.chat('ollama-1', chatRequest(), leaving.signal)[Symbol.asyncIterator]();
+      await begun.next();
+      const rest = drain({ [Symbol.asyncIterator]: () => begun });
+      silent.setDefault({ hangBeforeHeaders: true });
+      const outcome = drain(createPipeline(fleet).run());
+      await silent.until((stats) => stats.inFlight === 2);
+      silent.freeze();
+      await seconds(clock, 20);
+      expect(other.stats().requests).toBe(0);
+      await seconds(clock, 10);
+      const { events, error } = await outcome;
+      expect(error).toBeUndefined();
+      expect(events).toContainEqual(expect.objectContaining({ type: 'started', backend: 'ollama-2' }));
+      leaving.abort(left);
+      await expect(rest).rejects.toBe(left);
+    });
+
+    test.each(['answered', 'refused'] as const)('are over with a look that is %s', async (looks) => {
+      const simulator = await simulate({ script: { hangBeforeHeaders: true } });
+      const front = await stand(simulator.url);
+      const { fleet, clock } = await watched([front.url]);
+      const leaving = new AbortController();
+      const outcome = drain(fleet.chat('ollama-1', chatRequest(), leaving.signal));
+      for (let round = 0; round < 3; round++) {
+        front.looks = 'ignored';
+        await seconds(clock, 12);
+        front.looks = looks;
+        await seconds(clock, 1);
+        await fleet.refresh();
+      }
+      expect(fleet.backends()[0]?.inFlight).toBe(1);
+      leaving.abort(left);
+      await expect(outcome).rejects.toBe(left);
+    });
   });
 
   test('nothing is asked any more after a close', async () => {

@@ -4,6 +4,7 @@ import type { ChatProvider } from '../../src/core/ports.ts';
 import type { ChatRequest, EmbeddingRequest } from '../../src/domain/chat.ts';
 import { assertGrammar } from '../../src/domain/event.ts';
 import { foldChat } from '../../src/domain/result.ts';
+import { createPipeline } from '../support/pipeline.ts';
 import { drain, never, startFleet } from '../support/provider.ts';
 import { chatRequest, user, weather } from '../unit/ollama/requests.ts';
 
@@ -205,6 +206,46 @@ describe('tools', () => {
       sampling: { maxOutputTokens: 1 },
     });
     expect(cut.choices[0]).toMatchObject({ text: '', toolCalls: [], finish: { unified: 'length' } });
+  });
+
+  describe('a forced call, of which nothing is shown until it is whole,', () => {
+    const forced = chatRequest({
+      tools: [weather],
+      toolChoice: { type: 'required' },
+      parallelToolCalls: false,
+    });
+    const text = `{"name":"weather","arguments":{"city":"${'Llanfair '.repeat(12)}"}}`;
+
+    /** The whole way from the core to the wire, on which each read takes so long by the clock of the deadlines. */
+    const createSlowPipeline = (readMs: number) => {
+      const pipeline = createPipeline({
+        ...fleet,
+        chat: (id, request, signal, onRead) =>
+          fleet.chat(id, request, signal, (withheld) => {
+            onRead?.(withheld);
+            void pipeline.clock.advance(readMs);
+          }),
+      });
+      return pipeline;
+    };
+
+    test('may take longer than the longest silence, as long as tokens come', async () => {
+      simulator.script({ text, paceMs: 20 });
+      const pipeline = createSlowPipeline(9_000);
+      const begunAt = pipeline.clock.now();
+      const { events, error } = await drain(pipeline.run(forced));
+      expect(error).toBeUndefined();
+      expect(events.slice(-3).map((event) => event.type)).toEqual(['started', 'toolCall', 'finished']);
+      expect(pipeline.clock.now() - begunAt).toBeGreaterThan(20_000);
+    });
+
+    test('is paid for as far as it came', async () => {
+      simulator.script({ text, eofAfter: 5 });
+      const pipeline = createSlowPipeline(0);
+      const { error } = await drain(pipeline.run(forced));
+      expect(error?.code).toBe('upstream_incomplete');
+      expect(pipeline.records[0]?.usage).toMatchObject({ completionTokens: 5, estimated: true });
+    });
   });
 });
 

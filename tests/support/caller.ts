@@ -33,6 +33,11 @@ export function chat(
   });
 }
 
+/** Has an Ollama, asked without a gateway in between, read the model of these requests into memory. */
+export async function loadModel(ollama: { readonly url: string }): Promise<void> {
+  await statusOf(fetch(`${ollama.url}/api/chat`, { method: 'POST', body: '{"model":"llama3.1:8b"}' }));
+}
+
 /** The status of an answer whose body is read to the end and of no interest. */
 export async function statusOf(answer: Promise<Response>): Promise<number> {
   const response = await answer;

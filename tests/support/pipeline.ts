@@ -1,4 +1,4 @@
-/** The core's pipeline around a scripted provider: what the unit tests of the steps run. */
+/** The core's pipeline around a scripted provider, or another: what the unit tests of the steps run. */
 import type { Call, Handler, InferenceEvent } from '../../src/core/call.ts';
 import { CallNotes } from '../../src/core/call.ts';
 import { createHandler } from '../../src/core/chat.ts';
@@ -67,10 +67,14 @@ export const finished = (completionTokens = 2, promptTokens = 5): ChatEvent => (
   timings: {},
 });
 
-/** What one backend does with one request. It sees the signal that a real client would close its connection on. */
+/**
+ * What one backend does with one request. It sees the signal that a real client would close its connection on, and says
+ * what has come of the backend without becoming an event.
+ */
 export type Script = (
   signal: AbortSignal,
   request: InferenceRequest,
+  onRead: (withheld: number) => void,
 ) => AsyncIterable<readonly InferenceEvent[]>;
 
 /** Waits until the signal aborts, and then throws what an aborted connection throws: something of its own. */
@@ -108,7 +112,7 @@ export interface Pipeline {
   run(request?: InferenceRequest, change?: Partial<Call>): Cancellable<InferenceEvent>;
 }
 
-export function createPipeline(): Pipeline {
+export function createPipeline(other?: ChatProvider): Pipeline {
   const clock = createTestClock();
   const scripts = new Map<string, Script[]>();
   const pipeline: Pipeline = {
@@ -147,17 +151,23 @@ export function createPipeline(): Pipeline {
     },
   };
 
-  async function* play(id: string, request: InferenceRequest, signal: AbortSignal) {
+  async function* play(
+    id: string,
+    request: InferenceRequest,
+    signal: AbortSignal,
+    onRead: (withheld: number) => void = () => undefined,
+  ) {
     pipeline.asked.push({ backend: id, request });
     const list = scripts.get(id) ?? [];
     const script = list.length > 1 ? list.shift() : list[0];
     if (script === undefined) throw new Error(`no script for ${id}`);
-    yield* script(signal, request);
+    yield* script(signal, request, onRead);
   }
-  const provider: ChatProvider = {
+  const provider: ChatProvider = other ?? {
     backends: () => pipeline.backends,
     refresh: () => pipeline.refresh(),
-    chat: (id, request, signal) => play(id, request, signal) as AsyncIterable<readonly ChatEvent[]>,
+    chat: (id, request, signal, onRead) =>
+      play(id, request, signal, onRead) as AsyncIterable<readonly ChatEvent[]>,
     embed: (id, request, signal) => play(id, request, signal) as AsyncIterable<readonly EmbeddingEvent[]>,
     close: async () => undefined,
   };

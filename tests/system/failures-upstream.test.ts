@@ -1,8 +1,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Simulator, startSimulator } from '../../simulator/server.ts';
-import { chat, openStream, statusOf } from '../support/caller.ts';
+import { chat, loadModel, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
-import { type GatewayProcess, startGateway } from '../support/gateway.ts';
+import { type GatewayProcess, startGateway, TEST_KEY } from '../support/gateway.ts';
 import { type Operator, openOperator } from '../support/operator.ts';
 import { createDatabase } from '../support/postgres.ts';
 import { startRedis } from '../support/redis.ts';
@@ -122,6 +122,29 @@ describe('when Ollama servers go away', () => {
     expect(out).toBeLessThan(2 * 1024);
     await next.arrayBuffer();
   });
+});
+
+test('an Ollama whose every answer breaks off soon gets no more requests, though it is always idle', async () => {
+  const [sick, sound] = await Promise.all([
+    startSimulator({ script: { errorAfter: 2, errorText: 'boom' } }),
+    startSimulator(),
+  ]);
+  await using stack = new AsyncDisposableStack();
+  for (const simulator of [sick, sound]) {
+    stack.defer(() => simulator.close());
+    // Both have the model in memory when the gateway first looks at them.
+    await loadModel(simulator);
+  }
+  const own = await startGateway({ OLLAMA_URLS: `${sick.url},${sound.url}` });
+  stack.defer(async () => void (await own.stop()));
+  let failed = 0;
+  for (let n = 0; n < 40; n++) {
+    const stream = await openStream(own, TEST_KEY);
+    if (!(await stream.ended()).done) failed += 1;
+  }
+  // The three that it takes to see it, and a trial where forty requests take longer than the pause.
+  expect(failed).toBeGreaterThanOrEqual(3);
+  expect(failed).toBeLessThan(8);
 });
 
 describe('a client that leaves', () => {

@@ -6,9 +6,12 @@ import { forwardAbort } from '../stream.ts';
 
 /** In milliseconds. Connecting has its own deadline, in the provider. */
 export interface Deadlines {
-  /** Until the first event: minutes, as the backend may be loading the model or working through others' requests. */
+  /**
+   * Until something of the answer comes: minutes, as the backend may be loading the model or working through others'
+   * requests.
+   */
   readonly firstEventMs: number;
-  /** Between two events: generous, as Ollama is silent while a model writes a tool call. */
+  /** Between two reads, with events in them or not: generous, as Ollama is silent while a model writes a tool call. */
   readonly betweenEventsMs: number;
   /** For the whole request, from its arrival. */
   readonly totalMs: number;
@@ -35,15 +38,20 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
         }
       });
     };
+    const wait = (): void => {
+      due = Math.min(clock.now() + patienceMs, end);
+    };
+    const onRead = (): void => {
+      patienceMs = limits.betweenEventsMs;
+      wait();
+    };
     return staged({
       open() {
         unlink = forwardAbort(call.signal, attempt);
         watch();
-        return next(request, { ...call, signal: attempt.signal });
+        return next(request, { ...call, signal: attempt.signal, onRead });
       },
-      ask() {
-        due = Math.min(clock.now() + patienceMs, end);
-      },
+      ask: wait,
       pass(batch) {
         // While the reader is busy with the batch, the backend is not what we wait for.
         due = end;

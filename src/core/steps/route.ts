@@ -2,9 +2,10 @@ import type { InferenceRequest } from '../../domain/chat.ts';
 import { type ErrorCode, type GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend } from '../../domain/model.ts';
 import { rankBackends } from '../../domain/routing.ts';
-import type { Call, InferenceEvent, Step } from '../call.ts';
-import type { ChatProvider, Telemetry } from '../ports.ts';
-import { handOver, resumed } from '../stage.ts';
+import { type Attempt, createBreakers } from '../breakers.ts';
+import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
+import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
+import { handOver, resumed, staged } from '../stage.ts';
 import type { Cancellable } from '../stream.ts';
 import { noBackend } from './resolve.ts';
 
@@ -17,24 +18,35 @@ const WORTH_ANOTHER_BACKEND: ReadonlySet<ErrorCode> = new Set([
   'model_not_found',
 ]);
 
+/** Failures that are the backend's own and may go on, whether or not its answer had begun. */
+const COUNTS_AGAINST_BACKEND: ReadonlySet<ErrorCode> = new Set(['upstream_failed', 'upstream_incomplete']);
+
 /** Ends with the stream of the backend that has begun to answer. */
 type Beginning = AsyncGenerator<readonly InferenceEvent[], Cancellable<InferenceEvent>>;
 
 /** Candidates in order; the next one takes over only while nothing of the answer has been released. */
-export function route(deps: { readonly provider: ChatProvider; readonly telemetry: Telemetry }): Step {
+export function route(deps: {
+  readonly provider: ChatProvider;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}): Step {
   const { provider, telemetry } = deps;
+  const breakers = createBreakers(deps);
   let turn = 0;
   return (next) => {
     const begin = async function* (request: InferenceRequest, call: Call): Beginning {
       let failure: GatewayError | undefined;
       let toldLoading = false;
-      for (const backend of rankBackends(request.model, provider.backends(), turn++)) {
+      const isFailing = (backend: Backend) => breakers.isOpen(backend.id, request.model);
+      for (const backend of rankBackends(request.model, provider.backends(), turn++, isFailing)) {
         if (request.kind === 'chat' && !toldLoading && !backend.loaded.has(request.model)) {
           toldLoading = true;
           yield [loading(request.model)];
         }
         call.notes.backend = backend.id;
-        const answer = next(request, { ...call, backendId: backend.id })[Symbol.asyncIterator]();
+        const attempt = breakers.begin(backend.id, request.model);
+        const sent = next(request, { ...call, backendId: backend.id });
+        const answer = watched(sent, attempt, call.signal)[Symbol.asyncIterator]();
         try {
           return resumed(await answer.next(), answer);
         } catch (thrown) {
@@ -47,6 +59,25 @@ export function route(deps: { readonly provider: ChatProvider; readonly telemetr
     };
     return (request, call) => handOver(begin(request, call));
   };
+}
+
+/** An answer whose end, which may be long after its beginning, is told to the breaker. */
+function watched(
+  answer: ReturnType<Handler>,
+  attempt: Attempt,
+  signal: AbortSignal,
+): Cancellable<InferenceEvent> {
+  return staged({
+    open: () => answer,
+    pass(batch) {
+      if (batch.at(-1)?.type === 'finished') attempt.succeeded();
+      return batch;
+    },
+    fail(thrown) {
+      if (!signal.aborted && COUNTS_AGAINST_BACKEND.has(toGatewayError(thrown).code)) attempt.failed();
+      return thrown;
+    },
+  });
 }
 
 function loading(model: string): InferenceEvent {

@@ -1,9 +1,10 @@
 import type { Clock, LogFields, Telemetry } from '../../core/ports.ts';
+import { forwardAbort } from '../../core/stream.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend, Model } from '../../domain/model.ts';
 import { decodeRunning, decodeShow, decodeTags, type ModelDetails } from './catalogue.ts';
 import type { OllamaClient } from './client.ts';
-import { isConnectFailure, unexpectedAnswer } from './errors.ts';
+import { abandoned, isConnectFailure, unexpectedAnswer } from './errors.ts';
 import { isWireObject } from './wire.ts';
 
 /** What one backend needs to be watched. */
@@ -36,6 +37,23 @@ const LOOKS_PER_CATALOGUE = 5;
  */
 const MISSES_UNTIL_DOWN = 2;
 
+/**
+ * A backend that has not answered a look for this long is taken for frozen, and requests that wait for their answers to
+ * begin are better off elsewhere. Longer than it takes to be down, as reading a long prompt can keep a machine from
+ * answering anything else for a while, and giving up would throw that work away.
+ */
+const SILENT_UNTIL_ABANDONED_MS = 20_000;
+
+/** A request at a backend. */
+export interface Visit {
+  /** Ends the request: the caller's, and until its answer has begun the backend's as well. */
+  readonly signal: AbortSignal;
+  /** Its answer has begun. */
+  answered(): void;
+  /** It is over. Calling it again does nothing. */
+  leave(): void;
+}
+
 type State = Omit<Backend, 'id' | 'inFlight'>;
 
 /** One backend, watched until stopped, independently of every other. The first look begins at once. */
@@ -44,7 +62,11 @@ export class WatchedBackend {
   #state: State | undefined;
   #seen: Backend;
   #inFlight = 0;
+  /** Requests whose answers have not begun. */
+  readonly #waiting = new Set<AbortController>();
   #misses = 0;
+  /** Since when every look has met with silence. */
+  #silentSince: number | undefined;
   /** Something has come of a request since the last look. */
   #lively = false;
   #looks = 0;
@@ -68,13 +90,24 @@ export class WatchedBackend {
     return this.#look(true);
   }
 
-  /** Counts a request as in flight. @returns the function that ends it; calling it again does nothing. */
-  enter(): () => void {
+  /** Counts a request as in flight. */
+  enter(signal: AbortSignal): Visit {
+    const controller = new AbortController();
+    const unlink = forwardAbort(signal, controller);
+    const answered = () => this.#waiting.delete(controller);
     let left = false;
     this.#inFlight += 1;
-    return () => {
-      if (!left) this.#inFlight -= 1;
-      left = true;
+    this.#waiting.add(controller);
+    return {
+      signal: controller.signal,
+      answered,
+      leave: () => {
+        if (left) return;
+        left = true;
+        this.#inFlight -= 1;
+        answered();
+        unlink();
+      },
     };
   }
 
@@ -116,13 +149,28 @@ export class WatchedBackend {
     try {
       const next = await probe(this.#options, this.#seen, full);
       this.#misses = 0;
+      this.#silentSince = undefined;
       this.#become(next);
     } catch (thrown) {
       const error = toGatewayError(thrown);
       this.#misses = this.#lively ? 0 : this.#misses + 1;
       if (isConnectFailure(error) || this.#misses >= MISSES_UNTIL_DOWN || !this.#state)
         this.#becomeDown(error);
+      this.#noteSilence(error);
     }
+  }
+
+  /** Gives up what waits for a backend that says nothing. One that answers wrongly is there, and may answer others. */
+  #noteSilence(error: GatewayError): void {
+    const { clock, label } = this.#options;
+    const isSilent = !this.#lively && (error.code === 'upstream_timeout' || isConnectFailure(error));
+    if (!isSilent) {
+      this.#silentSince = undefined;
+      return;
+    }
+    this.#silentSince ??= clock.now();
+    if (clock.now() - this.#silentSince < SILENT_UNTIL_ABANDONED_MS) return;
+    for (const waiting of this.#waiting) waiting.abort(abandoned(label));
   }
 
   /** Its last known models stay, so that a model that is away can be told from one that never was. */

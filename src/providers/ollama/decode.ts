@@ -30,6 +30,8 @@ export interface ChatDecoder {
   push(bytes: Buffer): readonly ChatEvent[];
   /** As `push`, for the end of the bytes. Afterwards the decoder has either finished or failed. */
   end(): readonly ChatEvent[];
+  /** Pieces of output among the last bytes that no event shows, as a forced answer is held back as a whole. */
+  readonly withheld: number;
   /** True after the last line. Whatever comes then is ignored. */
   readonly finished: boolean;
   readonly failure: GatewayError | undefined;
@@ -42,9 +44,11 @@ export function createChatDecoder(context: ChatContext): ChatDecoder {
   const lines = createLineSplitter();
   const answer = createAnswer(context);
   let failure: GatewayError | undefined;
+  let withheldBefore = 0;
 
   const guarded = (read: (events: ChatEvent[]) => void): readonly ChatEvent[] => {
     const events: ChatEvent[] = [];
+    withheldBefore = answer.withheld;
     if (failure || answer.finished) return events;
     try {
       read(events);
@@ -56,6 +60,9 @@ export function createChatDecoder(context: ChatContext): ChatDecoder {
   };
 
   return {
+    get withheld() {
+      return answer.withheld - withheldBefore;
+    },
     get finished() {
       return answer.finished;
     },
@@ -78,6 +85,8 @@ export function createChatDecoder(context: ChatContext): ChatDecoder {
 }
 
 interface Answer {
+  /** Pieces of output held back so far. */
+  readonly withheld: number;
   readonly finished: boolean;
   /** @throws GatewayError where the line is an error, or not what the wire promises. */
   readLine(line: string, events: ChatEvent[]): void;
@@ -90,6 +99,7 @@ function createAnswer(context: ChatContext): Answer {
   let finished = false;
   let reasoned = false;
   let forcedText = '';
+  let withheld = 0;
 
   const addCall = (name: string, args: string, id: string | undefined, events: ChatEvent[]) => {
     const index = callIds.size;
@@ -110,13 +120,12 @@ function createAnswer(context: ChatContext): Answer {
     const logprobs = context.logprobs && !forced && thinking === '' ? decodeLogprobs(line['logprobs']) : [];
     if (forced) {
       forcedText += text;
+      if (text !== '') withheld++;
       if (forcedText.length > MAX_FORCED_CHARACTERS) throw incomplete('a tool call of boundless length');
     } else if (logprobs.length > 0) events.push({ type: 'content', choice: 0, text, logprobs });
     else if (text !== '') events.push({ type: 'content', choice: 0, text });
-    const calls = message['tool_calls'];
-    if (calls !== undefined && calls !== null) {
-      for (const call of readToolCalls(calls)) addCall(call.name, call.arguments, call.id, events);
-    }
+    for (const call of readToolCalls(message['tool_calls'] ?? []))
+      addCall(call.name, call.arguments, call.id, events);
   };
 
   const finish = (line: WireObject, events: ChatEvent[]) => {
@@ -133,6 +142,9 @@ function createAnswer(context: ChatContext): Answer {
   };
 
   return {
+    get withheld() {
+      return withheld;
+    },
     get finished() {
       return finished;
     },

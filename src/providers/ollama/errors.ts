@@ -23,10 +23,15 @@ export interface Origin {
   readonly backend: string;
   /** The request's field that holds the prompt. */
   readonly promptField: 'messages' | 'input';
+  /** The answer's header of this name, which Ollama itself never sends, but the cloud behind some models may. */
+  readonly retryAfter?: string | readonly string[] | undefined;
 }
 
 /** Long enough for a model to be unloaded, short enough to be worth waiting for. */
 const BUSY_RETRY_MS = 2000;
+
+/** A wait of more than an hour is nothing to tell a caller who can ask another server. */
+const LONGEST_RETRY_SECONDS = 3600;
 
 const KNOWN_FAILURES: readonly KnownFailure[] = [
   {
@@ -134,10 +139,11 @@ export function decodeFailure(status: number, body: string, origin: Origin): Gat
   const known = isWireObject(answer) ? decodeKnown(answer, `status ${status}`, origin) : undefined;
   if (known) return known;
   const detail = `${origin.backend}: status ${status}, ${body.length} characters`;
-  if (status === 503) {
+  // 429 comes from the cloud that some models run in.
+  if (status === 503 || status === 429) {
     return new GatewayError('upstream_busy', 'The model server is busy.', {
       detail,
-      retryAfterMs: BUSY_RETRY_MS,
+      retryAfterMs: readRetryAfter(origin.retryAfter) ?? BUSY_RETRY_MS,
     });
   }
   if (status === 400 && isWireObject(answer)) {
@@ -147,6 +153,12 @@ export function decodeFailure(status: number, body: string, origin: Origin): Gat
     detail,
     retryable: status === 502 || status === 504,
   });
+}
+
+/** In milliseconds; undefined where it is not a number of seconds, or none to go by. */
+function readRetryAfter(header: Origin['retryAfter']): number | undefined {
+  const seconds = typeof header === 'string' && /^\d{1,4}$/.test(header) ? Number(header) : 0;
+  return seconds > 0 && seconds <= LONGEST_RETRY_SECONDS ? seconds * 1000 : undefined;
 }
 
 /** An `error` in place of a line of the stream, the first one included. */
@@ -188,6 +200,14 @@ export function decodeSocketError(error: Error, answered: boolean, backend: stri
   }
   return new GatewayError('upstream_unavailable', 'The model server cannot be reached.', {
     ...details,
+    retryAfterMs: BUSY_RETRY_MS,
+  });
+}
+
+/** Whatever waits for a backend that has been silent for long. */
+export function abandoned(backend: string): GatewayError {
+  return new GatewayError('upstream_unavailable', 'The model server cannot be reached.', {
+    detail: `${backend}: silent for too long`,
     retryAfterMs: BUSY_RETRY_MS,
   });
 }

@@ -64,7 +64,7 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
       if (clock.now() - lastLook.at >= 1000) lastLook = { at: clock.now(), done: lookEverywhere() };
       return lastLook.done;
     },
-    chat: (id, request, signal) => chat(members.get(id), request, settings, signal),
+    chat: (id, request, signal, onRead) => chat(members.get(id), request, settings, signal, onRead),
     embed: (id, request, signal) => embed(members.get(id), request, settings, signal),
     async close() {
       const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');
@@ -118,6 +118,7 @@ async function* chat(
   request: ChatRequest,
   settings: Settings,
   signal: AbortSignal,
+  onRead: (withheld: number) => void = () => undefined,
 ): ChatStream {
   const { backend, client } = known(member);
   const model = backend.seen.models.get(request.model);
@@ -134,18 +135,20 @@ async function* chat(
     logprobs: request.logprobs !== undefined,
     randomBytes,
   });
-  const leave = backend.enter();
+  const visit = backend.enter(signal);
   let exchange: Exchange | undefined;
   try {
-    exchange = await client.open({ path: '/api/chat', body }, signal);
+    exchange = await client.open({ path: '/api/chat', body }, visit.signal);
+    visit.answered();
     while (!decoder.finished) {
       const bytes = await exchange.read();
       backend.noteLife();
       const events = bytes ? decoder.push(bytes) : decoder.end();
+      onRead(decoder.withheld);
       // Given back before the events are handed over: a reader that has the last one need not come back for more.
       if (decoder.finished) {
         exchange.release();
-        leave();
+        visit.leave();
       }
       if (events.length > 0) yield events;
       if (decoder.failure) throw decoder.failure;
@@ -155,7 +158,7 @@ async function* chat(
     throw error;
   } finally {
     if (!decoder.finished) exchange?.cancel();
-    leave();
+    visit.leave();
   }
 }
 
@@ -172,15 +175,16 @@ async function* embed(
   const { backend, client } = known(member);
   const { body, warnings } = encodeEmbedding(request, settings);
   const maxBytes = Math.min((request.inputs.length + 1) * MAX_VECTOR_BYTES, MAX_EMBEDDING_BYTES);
-  const leave = backend.enter();
+  const visit = backend.enter(signal);
   try {
-    const answer = await client.json({ path: '/api/embed', body: JSON.stringify(body) }, signal, maxBytes);
-    leave();
+    const call = { path: '/api/embed', body: JSON.stringify(body) } as const;
+    const answer = await client.json(call, visit.signal, maxBytes);
+    visit.leave();
     yield decodeEmbedding(answer, request, warnings);
   } catch (error) {
     backend.noteFailure(error);
     throw error;
   } finally {
-    leave();
+    visit.leave();
   }
 }

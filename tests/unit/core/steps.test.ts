@@ -11,6 +11,7 @@ import {
   failing,
   finished,
   model,
+  type Pipeline,
   PRINCIPAL,
   type Script,
   started,
@@ -310,8 +311,61 @@ describe('failover', () => {
   });
 });
 
+describe('a backend that keeps failing', () => {
+  const idleAndBusy = (sick: Script) => {
+    const pipeline = createPipeline();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2', { inFlight: 1 })];
+    pipeline.script('ollama-1', sick);
+    pipeline.script('ollama-2', answer);
+    return pipeline;
+  };
+  const askedOf = (pipeline: Pipeline) => pipeline.asked.map((one) => one.backend);
+  const breaksOff: Script = async function* () {
+    yield [started(), content('Hi')];
+    throw new GatewayError('upstream_failed', 'gone');
+  };
+
+  test.each([
+    ['at once', fail('upstream_failed')],
+    ['in the middle of its answers', breaksOff],
+  ])('%s is asked after the others, though it is idle, until a trial succeeds', async (_, sick) => {
+    const pipeline = idleAndBusy(sick);
+    for (let n = 0; n < 10; n++) await codeOf(collect(pipeline.run()));
+    expect(askedOf(pipeline).filter((id) => id === 'ollama-1')).toHaveLength(3);
+    pipeline.script('ollama-1', answer);
+    await pipeline.clock.advance(5_000);
+    pipeline.asked.length = 0;
+    for (let n = 0; n < 3; n++) await collect(pipeline.run());
+    expect(askedOf(pipeline)).toEqual(['ollama-1', 'ollama-1', 'ollama-1']);
+  });
+
+  test('is still asked where there is no other', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', breaksOff, breaksOff, breaksOff, breaksOff, answer);
+    for (let n = 0; n < 4; n++) expect(await codeOf(collect(pipeline.run()))).toBe('upstream_failed');
+    expect(await codeOf(collect(pipeline.run()))).toBe('no error');
+  });
+
+  test('is not one whose callers ask for the impossible, or leave', async () => {
+    const pipeline = idleAndBusy(fail('invalid_request'));
+    for (let n = 0; n < 4; n++) await codeOf(collect(pipeline.run()));
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      await untilAborted(signal).catch(() => {
+        throw new GatewayError('upstream_incomplete', 'gone');
+      });
+    });
+    for (let n = 0; n < 4; n++) {
+      const stream = pipeline.run();
+      await stream.next();
+      await stream.return?.();
+    }
+    expect(askedOf(pipeline)).toEqual(Array(8).fill('ollama-1'));
+  });
+});
+
 describe('a caller who leaves', () => {
-  const hanging: Script = async function* (signal) {
+  const hanging = async function* (signal: AbortSignal) {
     await untilAborted(signal);
     yield [];
   };
@@ -323,7 +377,7 @@ describe('a caller who leaves', () => {
       signal.addEventListener('abort', () => {
         aborted = true;
       });
-      yield* hanging(signal, chatRequest());
+      yield* hanging(signal);
     });
     const stream = pipeline.run();
     const pending = codeOf(stream.next());
@@ -341,7 +395,7 @@ describe('a caller who leaves', () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', async function* (signal) {
       yield [started(), content('a'), content('b'), content('c')];
-      yield* hanging(signal, chatRequest());
+      yield* hanging(signal);
     });
     const stream = pipeline.run();
     await stream.next();
@@ -352,6 +406,24 @@ describe('a caller who leaves', () => {
     });
     const { promptTokens = 0 } = pipeline.records[0]?.usage ?? {};
     expect(pipeline.settled).toEqual([{ id: 'call_1', tokens: promptTokens + 3 }]);
+  });
+
+  test('in the middle of a call that is held back is charged as much of it as was made', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      yield [started()];
+      onRead(2);
+      onRead(1);
+      yield* hanging(signal);
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    const next = codeOf(stream.next());
+    await pipeline.clock.advance(0);
+    await stream.return?.();
+    expect(await next).toBe('client_closed');
+    expect(pipeline.records[0]).toMatchObject({ status: 'cancelled', usage: { completionTokens: 3 } });
+    expect(pipeline.settled[0]?.tokens).toBeGreaterThan(3);
   });
 
   test('while the limits are being decided gives back what was taken and reaches no backend', async () => {
@@ -385,6 +457,53 @@ describe('a caller who leaves', () => {
     caller.abort(new GatewayError('shutting_down', 'The gateway is restarting.'));
     expect(await next).toBe('shutting_down');
     expect(pipeline.records[0]).toMatchObject({ status: 'error', errorCode: 'shutting_down' });
+  });
+});
+
+describe('an answer without end', () => {
+  const MEBIBYTE = 'x'.repeat(1024 * 1024);
+  const logprob = { token: 'x', logprob: 0, top: [] };
+  const endless = (event: ChatEvent, ended: () => void): Script =>
+    async function* () {
+      try {
+        yield [started()];
+        for (;;) yield [event];
+      } finally {
+        ended();
+      }
+    };
+
+  test.each<[string, ChatEvent]>([
+    ['of text', content(MEBIBYTE)],
+    ['of reasoning', { type: 'reasoning', choice: 0, text: MEBIBYTE }],
+    ['of tool calls', { type: 'toolCall', choice: 0, index: 0, id: '', name: '', arguments: MEBIBYTE }],
+    ['of log probabilities', { type: 'content', choice: 0, text: '', logprobs: Array(16_384).fill(logprob) }],
+  ])('%s, asked for as a whole, is ended at 16 MiB and paid for', async (_, event) => {
+    const pipeline = createPipeline();
+    let isEnded = false;
+    pipeline.script(
+      'ollama-1',
+      endless(event, () => {
+        isEnded = true;
+      }),
+    );
+    expect(await codeOf(collect(pipeline.run(chatRequest(), { streamed: false })))).toBe(
+      'upstream_incomplete',
+    );
+    expect(isEnded).toBe(true);
+    expect(pipeline.records[0]).toMatchObject({ status: 'error', errorCode: 'upstream_incomplete' });
+    expect(pipeline.records[0]?.usage.completionTokens).toBe(16);
+  });
+
+  test('is ended by nothing but time where it is streamed', async () => {
+    const pipeline = createPipeline();
+    pipeline.script(
+      'ollama-1',
+      endless(content(MEBIBYTE), () => undefined),
+    );
+    const stream = pipeline.run();
+    for (let batch = 0; batch < 32; batch++) expect((await stream.next()).done).toBe(false);
+    await stream.return?.();
   });
 });
 
@@ -433,6 +552,38 @@ describe('deadlines', () => {
       expect(pipeline.clock.pending()).toBe(0);
     },
   );
+
+  test('output that is held back is a sign of life, and what is left of it is charged', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      yield [started()];
+      for (let n = 0; n < 5; n++) {
+        await new Promise<void>((resolve) => void pipeline.clock.after(9_000, resolve));
+        onRead(1);
+      }
+      await untilAborted(signal);
+    });
+    const stream = pipeline.run();
+    await stream.next();
+    const next = codeOf(stream.next());
+    await pipeline.clock.advance(54_999);
+    expect(pipeline.records).toEqual([]);
+    await pipeline.clock.advance(1);
+    expect(await next).toBe('upstream_timeout');
+    expect(pipeline.records[0]?.usage).toMatchObject({ completionTokens: 5, estimated: true });
+  });
+
+  test('the first bytes of an answer, be they no event, end the wait for it to begin', async () => {
+    const pipeline = createPipeline();
+    pipeline.script('ollama-1', async function* (signal, _, onRead) {
+      onRead(0);
+      await untilAborted(signal);
+      yield [];
+    });
+    const next = codeOf(pipeline.run().next());
+    await pipeline.clock.advance(10_000);
+    expect(await next).toBe('upstream_timeout');
+  });
 
   test('a reader who takes its time is not the backend’s silence', async () => {
     const pipeline = createPipeline();

@@ -92,14 +92,24 @@ describe('model names', () => {
 });
 
 describe('routing', () => {
-  test('prefers fewest in flight, then a loaded copy, then takes turns', () => {
-    const busy = backend('busy', { inFlight: 2 });
-    const cold = backend('cold', { loaded: new Set() });
-    const warm = backend('warm');
-    const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
-      rankBackends('llama3.1:8b', list, turn).map((one) => one.id);
-    expect(order(0, busy, cold, warm)).toEqual(['warm', 'cold', 'busy']);
+  const noneFails = () => false;
+
+  const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
+    rankBackends('llama3.1:8b', list, turn, noneFails).map((one) => one.id);
+
+  test('prefers fewest in flight, then takes turns', () => {
+    expect(order(0, backend('busy', { inFlight: 2 }), backend('idle'))).toEqual(['idle', 'busy']);
     expect([0, 1, 2].map((turn) => order(turn, backend('a'), backend('b'))[0])).toEqual(['a', 'b', 'a']);
+  });
+
+  test('prefers a copy in memory until it has four more requests to work on than one to be loaded', () => {
+    const cold = backend('cold', { inFlight: 1, loaded: new Set() });
+    expect(order(0, cold, backend('warm', { inFlight: 4 }))).toEqual(['warm', 'cold']);
+    expect(order(0, cold, backend('warm', { inFlight: 6 }))).toEqual(['cold', 'warm']);
+    expect([0, 1].map((turn) => order(turn, cold, backend('warm', { inFlight: 5 }))[0])).toEqual([
+      'cold',
+      'warm',
+    ]);
   });
 
   test('leaves out the unhealthy and those without the model', () => {
@@ -108,8 +118,14 @@ describe('routing', () => {
       backend('bare', { models: new Map() }),
       backend('good'),
     ];
-    expect(rankBackends('llama3.1:8b', list, 5).map((one) => one.id)).toEqual(['good']);
+    expect(rankBackends('llama3.1:8b', list, 5, noneFails).map((one) => one.id)).toEqual(['good']);
     expect([...servedModels(list).keys()]).toEqual(['llama3.1:8b']);
+  });
+
+  test('puts a backend that keeps failing last, and does not leave it out', () => {
+    const list = [backend('failing'), backend('busy', { inFlight: 9 })];
+    const order = rankBackends('llama3.1:8b', list, 0, (one) => one.id === 'failing');
+    expect(order.map((one) => one.id)).toEqual(['busy', 'failing']);
   });
 
   test('a model known only to a backend that is away is still known', () => {
@@ -144,6 +160,16 @@ describe('folding', () => {
       choices: [{ text: 'ab', reasoning: 'hm', toolCalls: [{ id: 'c', name: 'f', arguments: '{}' }] }],
       usage: { promptTokens: 5, completionTokens: 2 },
     });
+  });
+
+  test('keeps every token of a long answer, in order', async () => {
+    const tokens = Array.from({ length: 5000 }, (_, n) => `${n} `);
+    async function* stream() {
+      yield [started()];
+      for (const token of tokens) yield [content(token)];
+      yield [finished()];
+    }
+    expect((await foldChat(stream())).choices[0]?.text).toBe(tokens.join(''));
   });
 
   test('does not take a stream that merely ended for an answer', async () => {

@@ -311,6 +311,22 @@ describe('forced tool calls', () => {
     ]);
   });
 
+  test('what is held back is counted, a piece a token, and only there', () => {
+    const decoder = createChatDecoder({ ...context, forced });
+    const count = (...lines: string[]) => {
+      decoder.push(Buffer.from(lines.join('')));
+      return decoder.withheld;
+    };
+    expect(count(line({ content: '', thinking: 'hm' }))).toBe(0);
+    expect(count(text('{"name":'), text('"f",'))).toBe(2);
+    expect(count(text('"arguments":{}}').slice(0, 20))).toBe(0);
+    expect(count(text('"arguments":{}}').slice(20))).toBe(1);
+    expect(count(last())).toBe(0);
+    const free = createChatDecoder(context);
+    free.push(Buffer.from(text('a')));
+    expect(free.withheld).toBe(0);
+  });
+
   test('a list of calls comes out as all of them', () => {
     const calls = {
       calls: [

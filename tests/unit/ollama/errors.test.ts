@@ -94,6 +94,7 @@ describe('what Ollama says', () => {
     [500, 'something new', { code: 'upstream_failed', retryable: false }],
     [502, 'bad gateway', { code: 'upstream_failed', retryable: true }],
     [503, 'something new', { code: 'upstream_busy' }],
+    [429, 'something new', { code: 'upstream_busy', retryable: true, retryAfterMs: 2000 }],
     [401, 'unauthorized', { code: 'upstream_failed' }],
     [403, '', { code: 'upstream_failed' }],
     [500, { message: 'an object' }, { code: 'upstream_failed' }],
@@ -110,6 +111,22 @@ describe('what Ollama says', () => {
     [403, ''],
   ])('a %i in plain text is no failure of the caller', (status, body) => {
     expect(decodeFailure(status, body, origin).code).toBe('upstream_failed');
+  });
+
+  test.each([
+    ['30', 30_000],
+    ['3600', 3_600_000],
+    ['3601', 2000],
+    ['0', 2000],
+    ['-1', 2000],
+    ['Wed, 21 Oct 2026 07:28:00 GMT', 2000],
+    [['30', '60'], 2000],
+    [undefined, 2000],
+  ])('a server too busy is believed when it says to come back after %j, within reason', (retryAfter, ms) => {
+    for (const status of [429, 503]) {
+      const error = decodeFailure(status, '{"error":"something new"}', { ...origin, retryAfter });
+      expect(error).toMatchObject({ code: 'upstream_busy', retryAfterMs: ms });
+    }
   });
 
   test('a prompt that is too long is named by the field it came in', () => {

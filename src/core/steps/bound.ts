@@ -1,0 +1,52 @@
+import { GatewayError } from '../../domain/error.ts';
+import type { TokenLogprob } from '../../domain/event.ts';
+import type { InferenceEvent, Step } from '../call.ts';
+import { staged } from '../stage.ts';
+
+/** Of a whole answer, all choices together: many times the longest context there is. */
+const MAX_CHARACTERS = 16 * 1024 * 1024;
+/** What a log probability, or an alternative of one, counts as for the memory it takes. */
+const LOGPROB_CHARACTERS = 64;
+
+/**
+ * An answer that is given as a whole is kept in memory until its end, so it must have one. A stream passes through, and
+ * may be as long as its deadline allows. Embeddings are bounded where they are read.
+ */
+export function bound(): Step {
+  return (next) => (request, call) => {
+    if (call.streamed || request.kind === 'embedding') return next(request, call);
+    let characters = 0;
+    return staged({
+      open: () => next(request, call),
+      pass(batch) {
+        for (const event of batch) characters += sizeOf(event);
+        if (characters > MAX_CHARACTERS) throw tooLong();
+        return batch;
+      },
+    });
+  };
+}
+
+function sizeOf(event: InferenceEvent): number {
+  switch (event.type) {
+    case 'content':
+      return event.text.length + (event.logprobs ? sizeOfLogprobs(event.logprobs) : 0);
+    case 'reasoning':
+      return event.text.length;
+    case 'toolCall':
+      return event.id.length + event.name.length + event.arguments.length;
+    default:
+      return 0;
+  }
+}
+
+function sizeOfLogprobs(logprobs: readonly TokenLogprob[]): number {
+  return logprobs.reduce((sum, { top }) => sum + (1 + top.length) * LOGPROB_CHARACTERS, 0);
+}
+
+function tooLong(): GatewayError {
+  return new GatewayError('upstream_incomplete', 'The answer of the model server has no end in sight.', {
+    detail: `more than ${MAX_CHARACTERS} characters of an answer that is not streamed`,
+    retryable: false,
+  });
+}
