@@ -17,6 +17,8 @@ export const CHAT_BODY = JSON.stringify({
 });
 
 const CONNECTIONS = [1, 64, 300];
+/** What has run for less is still being compiled, and the larger a program the longer. */
+const WARM_UP_SECONDS = 12;
 
 /** Short answers in one piece. */
 export const chat: Workload = {
@@ -36,7 +38,7 @@ export const chat: Workload = {
 function measureContender(bench: Bench, contender: Contender, round: number): Promise<readonly Sample[]> {
   const seconds = bench.quick ? 2 : 8;
   return withContender(bench, contender.start, { tokens: CHAT_TOKENS }, async (running) => {
-    await load(running, 64, bench.quick ? 2 : 4);
+    await load(running, 64, bench.quick ? 2 : WARM_UP_SECONDS);
     const samples: Sample[] = [];
     for (const connections of CONNECTIONS) {
       const figures = await load(running, connections, seconds);
