@@ -27,6 +27,8 @@ export interface GraphQLContext {
    * exception does not reach the executor: a running subscription answers it with its own last event.
    */
   readonly reportBug: (thrown: unknown) => void;
+  /** The limits of a key as of a moment ago, which costs little: see `createSharedLimits`. */
+  readonly sharedLimits: (principal: Principal) => Promise<LimitsState>;
   /** The caller's limits as of the latest decision on this operation, for `extensions.rateLimit`. Set by resolvers. */
   rateLimit?: LimitsState;
 }

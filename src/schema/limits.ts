@@ -1,7 +1,9 @@
+import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/ports.ts';
 import { type Cancellable, cancellable } from '../core/stream.ts';
 import type { LimitState, LimitsState } from '../domain/limit.ts';
-import type { GraphQLContext } from './context.ts';
+import type { Principal } from '../domain/principal.ts';
+import type { GraphQLContext, SchemaGateway } from './context.ts';
 
 /** Leaves the limits that a request was decided under for `extensions.rateLimit`. */
 export function noteLimits(
@@ -9,6 +11,28 @@ export function noteLimits(
   context: Pick<GraphQLContext, 'rateLimit'>,
 ): void {
   if (limits) context.rateLimit = limits;
+}
+
+/** Less than anybody may ask for as the time between two looks. */
+const SHARED_MS = 200;
+const SHARED_KEYS = 1000;
+
+/** Limits for whoever looks at them again and again: one look is shared by all of a key who look at about the same time. */
+export function createSharedLimits(
+  gateway: Pick<SchemaGateway, 'limits'>,
+  clock: Clock,
+): (principal: Principal) => Promise<LimitsState> {
+  const looks = new LRUCache<string, { readonly at: number; readonly state: Promise<LimitsState> }>({
+    max: SHARED_KEYS,
+  });
+  return (principal) => {
+    const now = clock.now();
+    const latest = looks.get(principal.keyId);
+    if (latest && now - latest.at < SHARED_MS) return latest.state;
+    const state = gateway.limits(principal);
+    looks.set(principal.keyId, { at: now, state });
+    return state;
+  };
 }
 
 /**
@@ -21,7 +45,7 @@ export function watchLimits(context: GraphQLContext, everyMs: number): Cancellab
   return cancellable(async function* (signal) {
     let last: LimitsState | undefined;
     for (;;) {
-      const state = await gateway.limits(context.principal);
+      const state = await context.sharedLimits(context.principal);
       if (!last || differs(last, state)) yield [state];
       last = state;
       if (gateway.report().draining) return;

@@ -108,6 +108,7 @@ export function createHarness(): SchemaHarness {
       requestId: 'req_test',
       signal: new AbortController().signal,
       clock,
+      sharedLimits: (principal) => harness.gateway.limits(principal),
       reportBug: (thrown) => void bugs.push(thrown),
       ...change,
     }),

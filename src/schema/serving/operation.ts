@@ -12,6 +12,7 @@ import type { LimitsState } from '../../domain/limit.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { createTurns } from '../../http/turns.ts';
 import type { GraphQLContext, SchemaGateway } from '../context.ts';
+import { createSharedLimits } from '../limits.ts';
 import { subscribe } from '../subscribe.ts';
 import { createDocuments } from './documents.ts';
 import type { ServingLimits } from './limits.ts';
@@ -57,6 +58,7 @@ export type Operations = ReturnType<typeof createOperations>;
 export function createOperations(options: OperationsOptions) {
   const { gateway, schema, limits, persisted, production, clock } = options;
   const takeTurn = createTurns(1);
+  const sharedLimits = createSharedLimits(gateway, clock);
   const documents = createDocuments({
     schema,
     limits: limits.document,
@@ -87,6 +89,7 @@ export function createOperations(options: OperationsOptions) {
         requestId: caller.requestId,
         signal: caller.signal,
         clock,
+        sharedLimits,
         reportBug: (thrown) => logBug(thrown, caller.requestId, options.telemetry),
       };
       const args: ExecutionArgs = {

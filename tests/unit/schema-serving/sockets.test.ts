@@ -309,6 +309,34 @@ describe('keys that change', () => {
   });
 });
 
+test('a thousand who follow the limits of one key cost one look at a time', async () => {
+  const clock = createTestClock();
+  let looks = 0;
+  const gateway: Partial<SchemaGateway> = {
+    async limits() {
+      looks++;
+      return { mode: 'exact', requests: { limit: 1000, remaining: looks, resetMs: 0 } };
+    },
+    report: () => ({ ready: true, draining: false, dependencies: [] }),
+  };
+  const server = await start(
+    { limits: { socket: { operations: 1000, messageBurst: 2000 } } },
+    { clock, schema: createSchema(), gateway },
+  );
+  const client = await connect(server);
+  const query = 'subscription { viewerLimits { requests { remaining } } }';
+  for (let count = 0; count < 1000; count++) client.subscribe(String(count), query);
+  for (let count = 0; count < 1000; count++) await client.next();
+  expect(looks).toBe(1);
+  await clock.advance(1000);
+  for (let count = 0; count < 1000; count++) {
+    expect((await client.next()).payload).toMatchObject({
+      data: { viewerLimits: { requests: { remaining: 2 } } },
+    });
+  }
+  expect(looks).toBe(2);
+});
+
 describe('keys that end', () => {
   test('end the operations and the socket with 4403 at once, and nothing is executed any more', async () => {
     const server = await start();
