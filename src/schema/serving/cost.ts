@@ -228,12 +228,17 @@ function findField(
   return isObjectType(parent) || isInterfaceType(parent) ? parent.getFields()[name] : undefined;
 }
 
-/** How many entries a field returns at most; undefined for one that is not told. */
+/**
+ * How many entries a field returns at most; undefined for one that is not told. A field for which the arguments tell in a
+ * way of its own has a function for that among its extensions.
+ */
 function pageSize(
   node: FieldNode,
   field: GraphQLField<unknown, unknown>,
   variables: Variables,
 ): number | undefined {
+  const count = field.extensions['entries'];
+  if (typeof count === 'function') return Number(count(argumentsOf(node, variables)));
   if (!field.args.some(({ name }) => PAGE_ARGUMENTS.includes(name))) return undefined;
   const sizes = (node.arguments ?? [])
     .filter(({ name }) => PAGE_ARGUMENTS.includes(name.value))
@@ -241,6 +246,12 @@ function pageSize(
     .filter((size) => size !== undefined);
   // A negative size is for the resolver to refuse.
   return sizes.length > 0 ? Math.max(0, ...sizes) : PAGE_SIZE;
+}
+
+function argumentsOf({ arguments: given = [] }: FieldNode, variables: Variables): Record<string, unknown> {
+  return Object.fromEntries(
+    given.map(({ name, value }) => [name.value, valueFromASTUntyped(value, variables)]),
+  );
 }
 
 function sizeOf(node: ValueNode, variables: Variables): number | undefined {

@@ -145,6 +145,7 @@ builder.queryField('usage', (t) =>
   t.field({
     type: [UsageBucketType],
     nullable: true,
+    extensions: { entries: countBuckets },
     scope: 'usage:read',
     description:
       'Sums over the requests of the key, or of every key for a key that may read keys. Oldest first; intervals without a request are absent.',
@@ -189,6 +190,15 @@ export function keyFilter(
   const keyId = decodeIdOf('ApiKey', apiKeyId);
   if (keyId === undefined) throw new ArgumentError(path, `${path} must be the id of an API key.`);
   return { keyIds: [keyId] };
+}
+
+/** How many buckets there may be, for what the query costs; a group is taken to have two members in each interval. */
+function countBuckets({ from, to, interval, groupBy }: Readonly<Record<string, unknown>>): number {
+  const [unitMs, maxMs] = interval === 'HOUR' ? [HOUR_MS, MAX_RANGE_MS.hour] : [DAY_MS, MAX_RANGE_MS.day];
+  const rangeMs = Math.min(Date.parse(String(to)) - Date.parse(String(from)), maxMs);
+  const groups = new Set([groupBy ?? []].flat()).size;
+  // What is no range is for the resolver to refuse.
+  return rangeMs > 0 ? Math.ceil(rangeMs / unitMs) * 2 ** groups : 1;
 }
 
 function checkRange(from: Date, to: Date, interval: keyof typeof MAX_RANGE_MS): void {
