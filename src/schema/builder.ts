@@ -26,5 +26,5 @@ builder.mutationType({
 });
 builder.subscriptionType({
   description:
-    'What can be followed live. A stream never breaks off: it ends by itself, or with an event that says why.',
+    'What can be followed live. A stream never breaks off: it ends by itself, or with an event or an error that says why.',
 });

@@ -3,7 +3,10 @@ import type { Cancellable } from '../core/stream.ts';
 /** How the events of a stream become those of a subscription. */
 export interface EventEncoder<E, T> {
   encode(event: E): T;
-  /** The last event of a stream that has failed, or undefined where nobody is left to read it. */
+  /**
+   * The last event of a stream that has failed, or undefined where nobody is left to read it. What it throws is the error
+   * that the last result shows.
+   */
   fail(thrown: unknown): T | undefined;
   /** The last event of a stream that has come to its end, where it lacks one. */
   end(): T | undefined;
@@ -12,8 +15,8 @@ export interface EventEncoder<E, T> {
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**
- * A stream of batches as the source of a subscription: one event at a time, and never an exception, as an exception
- * would take every other operation of the connection with it.
+ * A stream of batches as the source of a subscription: one event at a time, and an exception only as the encoder's last
+ * word.
  *
  * Not a generator, because a generator cannot be left while it awaits: here `return()` reaches the source at once.
  * An event that has come in a batch is one promise away from the executor.

@@ -5,6 +5,7 @@ import { GatewayError } from '../../domain/error.ts';
 import { JsonScan } from '../../http/json-bounds.ts';
 import { type DocumentLimits, jsonBounds } from './limits.ts';
 import { parseJson, requireNoExcess } from './params.ts';
+import { refusal } from './refusal.ts';
 
 /**
  * What a request's head says about its body, judged before any of it is read. Only `application/json`: a page of a
@@ -32,7 +33,7 @@ export async function readJson(
   const scan = new JsonScan(jsonBounds(limits));
   const bytes = await readBytes(req, maxBytes, (chunk) => requireNoExcess(scan.add(chunk), limits));
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
-  if (!isUtf8(bytes)) throw new GatewayError('invalid_request', 'The request body is not valid UTF-8.');
+  if (!isUtf8(bytes)) throw refusal('BAD_REQUEST', 'The request body is not valid UTF-8.');
   return parseJson(bytes, 'The request body is not valid JSON.');
 }
 

@@ -177,12 +177,17 @@ function encodeResult(result: ExecutionResult, context: GraphQLContext, withLimi
   const { errors, data, extensions } = result;
   const { rateLimit } = context;
   const isRequestError = data === undefined;
-  const shown = { ...extensions, ...(withLimits && rateLimit && { rateLimit }) };
+  const shown = { ...extensions, ...(withLimits && rateLimit && { rateLimit: encodeLimits(rateLimit) }) };
   return {
     ...(errors && { errors: errors.map((error) => encodeError(error, isRequestError, context)) }),
     ...(data !== undefined && { data }),
     ...(Object.keys(shown).length > 0 && { extensions: shown }),
   };
+}
+
+/** As the schema's `Limits` has it. */
+function encodeLimits(limits: LimitsState) {
+  return { ...limits, mode: limits.mode === 'exact' ? 'EXACT' : 'DEGRADED' };
 }
 
 function encodeThrown(thrown: unknown, context: GraphQLContext): ExecutionResult {

@@ -103,6 +103,10 @@ function createDecisionPlugin(): Plugin<object, Decided> {
         }
         return result;
       }),
+    onResponse: ({ response: { headers } }) => {
+      // For streams Yoga has some of its own, where ours hold, or none are needed.
+      for (const name of ['cache-control', 'connection', 'content-encoding']) headers.delete(name);
+    },
   };
 }
 

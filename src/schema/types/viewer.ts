@@ -103,7 +103,7 @@ builder.subscriptionField('viewerLimits', (t) =>
     type: LimitsType,
     scope: 'authenticated',
     description:
-      "The calling key's limits: now, and whenever they have changed. It ends when the gateway is being stopped.",
+      "The calling key's limits: now, and whenever they have changed. It ends when the gateway is being stopped, and with an error when the key ends.",
     args: {
       everyMs: t.arg.int({
         required: true,
@@ -121,9 +121,9 @@ builder.subscriptionField('viewerLimits', (t) =>
           return state;
         },
         fail: (thrown) => {
-          // It ends when whoever looks leaves. Looking itself does not fail.
-          if (!(thrown instanceof GatewayError)) context.reportBug(thrown);
-          return undefined;
+          // Whoever has left does not read why it ends.
+          if (thrown instanceof GatewayError && thrown.code === 'client_closed') return undefined;
+          throw thrown;
         },
         end: () => undefined,
       });

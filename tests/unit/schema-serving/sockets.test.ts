@@ -361,6 +361,22 @@ describe('keys that end', () => {
   });
 });
 
+test('limits that are followed as an event stream say why they end', async () => {
+  const gateway: Partial<SchemaGateway> = {
+    limits: async () => ({ mode: 'exact' }),
+    report: () => ({ ready: true, draining: false, dependencies: [] }),
+  };
+  const server = await start({}, { clock: createTestClock(), schema: createSchema(), gateway });
+  const query = 'subscription { viewerLimits { mode } }';
+  const stream = readEvents(await server.post({ query }, { accept: 'text/event-stream' }));
+  expect((await stream.next()).value).toMatchObject({ data: { viewerLimits: { mode: 'EXACT' } } });
+  server.revoke();
+  expect((await stream.next()).value).toMatchObject({
+    errors: [{ extensions: { code: 'INVALID_API_KEY' } }],
+  });
+  expect((await stream.next()).done).toBe(true);
+});
+
 describe('a server that drains', () => {
   test('closes idle sockets with 1001, lets operations end, and then closes theirs', async () => {
     const server = await start();
