@@ -4,6 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Simulator, startSimulator } from '../../simulator/server.ts';
+import { ageUnwritten, endLeases } from '../support/abandoned.ts';
 import { chat, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, launchGateway, startGateway, TEST_KEY } from '../support/gateway.ts';
@@ -150,7 +151,7 @@ describe('a process that is killed', () => {
       expect(await stream.ended()).toMatchObject({ done: false, errorCode: undefined, broken: true });
     }
 
-    await ageUnwritten();
+    await ageUnwritten(redis);
     const successor = await startShared();
     const rows = await operator.untilRows(key.keyId, ids.length);
     expect(rows.map((row) => row.request_id).sort()).toEqual(ids);
@@ -158,27 +159,10 @@ describe('a process that is killed', () => {
     const third = await openStream(successor, secret, { script: ENDLESS });
     await third.untilEvents(3);
     expect(await statusOf(chat(successor, secret))).toBe(429);
-    await endLeases(key.keyId, 2);
+    expect(await endLeases(redis, key.keyId, 2)).toBe(2);
     expect(await statusOf(chat(successor, secret))).toBe(200);
     third.leave();
   });
-
-  /** What half a minute does to usage that the killed process had in hand. */
-  async function ageUnwritten(): Promise<void> {
-    const stream = ['llmgw:usage', 'ledger'] as const;
-    const pending = (await redis.command('XPENDING', ...stream, '-', '+', 100)) as readonly [string][];
-    for (const [id] of pending) {
-      await redis.command('XCLAIM', ...stream, 'ledger', 0, id, 'IDLE', 60_000, 'JUSTID');
-    }
-  }
-
-  /** What half a minute without a renewal does to the oldest running requests of a key. */
-  async function endLeases(keyId: string, count: number): Promise<void> {
-    const running = (await redis.command('HKEYS', `llmgw:{${keyId}}:held`)) as readonly string[];
-    const leases = (await redis.command('ZRANGE', `llmgw:{${keyId}}:expiry`, 0, -1)) as readonly string[];
-    const oldest = leases.filter((id) => running.includes(id)).slice(0, count);
-    for (const id of oldest) await redis.command('ZADD', `llmgw:{${keyId}}:expiry`, 1, id);
-  }
 });
 
 test('a port in use ends the process with one sentence', async () => {
