@@ -24,8 +24,6 @@ const OPTIONS: ConnectionOptions = {
   socketTimeout: 1000,
   maxLoadingRetryTime: 500,
   retryStrategy: retryAfterMs,
-  // A server that has become a read-only replica keeps its connections, while its address may lead to another already.
-  reconnectOnError: ({ message }) => message.startsWith('READONLY'),
 };
 
 /** The same for a cluster, where only a command that a node refuses, because another has its key, is sent again. */
@@ -54,10 +52,29 @@ export function connect(
 ): Connection {
   const options = { ...OPTIONS, ...overrides };
   const nodes = clusterNodes(url);
-  if (!nodes) return open(new GatheringRedis(url, options), onError);
+  if (!nodes) {
+    return open(new GatheringRedis(url, { ...options, reconnectOnError: createReplicaLeaver() }), onError);
+  }
   const cluster = open(createCluster(nodes, options), () => undefined);
   // What its own errors say is that nodes had some.
   return cluster.on('node error', onError);
+}
+
+/** Where the address leads to nothing but a replica, connecting again more often than this would only cost. */
+const LEAVE_REPLICA_EVERY_MS = 1000;
+
+/**
+ * A server that has become a read-only replica keeps its connections, while its address may lead to its successor
+ * already. Nodes of a cluster name theirs instead.
+ * @returns whether to connect again, for each error that a server answers with. No command is sent twice.
+ */
+function createReplicaLeaver(): (error: Error) => boolean {
+  let leftAt = Number.NEGATIVE_INFINITY;
+  return ({ message }) => {
+    const leaves = message.startsWith('READONLY') && performance.now() - leftAt >= LEAVE_REPLICA_EVERY_MS;
+    if (leaves) leftAt = performance.now();
+    return leaves;
+  };
 }
 
 /**
