@@ -78,6 +78,10 @@ export interface GraphQLHarness {
   watching(): number;
   /** Makes the next authentication fail like this. */
   failAuthentication(error: Error): void;
+  /** Keeps the next authentication from its end, until the function it returns is called. */
+  holdAuthentication(): () => void;
+  /** How many WebSockets there are. */
+  sockets(): number;
   /** A POST with the key. */
   post(body: unknown, headers?: Readonly<Record<string, string>>): Promise<Response>;
   get(
@@ -105,11 +109,17 @@ function createCallers() {
   }>();
   let principal = PRINCIPAL;
   let failure: Error | undefined;
+  let held: Promise<void> | undefined;
   return {
     authorizations,
     watching: () => watchers.size,
     fail(error: Error) {
       failure = error;
+    },
+    hold() {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      held = promise;
+      return resolve;
     },
     amend(change: Partial<Principal>) {
       principal = { ...principal, ...change };
@@ -121,6 +131,9 @@ function createCallers() {
     },
     async authenticate(authorization: string | undefined): Promise<Principal> {
       authorizations.push(authorization);
+      const wait = held;
+      held = undefined;
+      await wait;
       const error = failure;
       failure = undefined;
       if (error) throw error;
@@ -332,10 +345,15 @@ export async function startGraphQLServer(
     telemetry: { log: (_level, message, fields) => void logs.push({ message, fields }) },
     clock: over.clock ?? systemClock,
   });
+  let sockets = 0;
   const server = createServer({
     handlers: [{ path: '/graphql', handler: graphql.handler }],
     fallback: (_req, res) => res.writeHead(404).end(),
-    upgrade: graphql.upgrade,
+    upgrade(request, socket, head) {
+      sockets++;
+      socket.once('close', () => sockets--);
+      graphql.upgrade(request, socket, head);
+    },
     onDraining: graphql.drain,
     limits: { lingerMs: 0 },
   });
@@ -358,6 +376,8 @@ export async function startGraphQLServer(
     revoke: callers.revoke,
     watching: callers.watching,
     failAuthentication: callers.fail,
+    holdAuthentication: callers.hold,
+    sockets: () => sockets,
     post: (body, headers) =>
       fetch(url, {
         method: 'POST',

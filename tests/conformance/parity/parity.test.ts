@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { ReceivedRequest } from '../../../simulator/server.ts';
 import { DEMO_KEYS } from '../../../src/core/demo-keys.ts';
+import { encodeNodeId } from '../../../src/schema/ids.ts';
 import type { UsageRow } from '../../../src/storage/usage-row.ts';
 import { type Deployment, startDeployment } from '../../support/deployment.ts';
 import { eventually } from '../../support/eventually.ts';
@@ -87,14 +88,17 @@ interface Bucket {
 async function peek(secret: string): Promise<{ readonly [Name in 'tokens' | 'concurrency']: Bucket | null }> {
   const query =
     '{ viewer { limits { tokens { ...B } concurrency { ...B } } } } fragment B on LimitState { limit remaining resetMs }';
-  const headers = { authorization: `Bearer ${secret}` };
+  const { data } = await askGraphQL(secret, query);
+  return data.viewer.limits;
+}
+
+async function askGraphQL(secret: string, query: string, variables: object = {}) {
   const response = await server.fetch('/graphql', {
     method: 'POST',
-    body: JSON.stringify({ query }),
-    headers,
+    body: JSON.stringify({ query, variables }),
+    headers: { authorization: `Bearer ${secret}` },
   });
-  const { data } = JSON.parse(await response.text());
-  return data.viewer.limits;
+  return JSON.parse(await response.text());
 }
 
 function rowOf(keyId: string, before: number): Promise<UsageRow> {
@@ -152,6 +156,25 @@ describe('REST and GraphQL refuse alike, and count nothing,', () => {
     expect(server.simulator.stats().requests).toBe(requests);
     expect(await server.rows()).toBe(rows);
   });
+});
+
+test('a key that is rotated goes on by both secrets, which use up the same limits', async () => {
+  const { key, secret } = await server.createKey({ limits: { requestsPerMinute: 2 } });
+  const id = encodeNodeId('ApiKey', key.keyId);
+  const rotate = `mutation($id: ID!) {
+    rotateApiKey(input: { id: $id, graceSeconds: 3600 }) { ... on IssuedApiKey { secret } }
+  }`;
+  const rotated = (await askGraphQL(DEMO_KEYS[1].secret, rotate, { id })).data.rotateApiKey;
+  const chat = `mutation { createChatCompletion(input: {
+    model: "llama3.1:8b", messages: [{ role: USER, content: [{ text: "Hello" }] }]
+  }) { __typename } }`;
+  const typeOf = async (own: string) => (await askGraphQL(own, chat)).data.createChatCompletion.__typename;
+  expect(rotated.secret).not.toBe(secret);
+  expect([await typeOf(secret), await typeOf(rotated.secret)]).toEqual(['ChatCompletion', 'ChatCompletion']);
+  expect([await typeOf(secret), await typeOf(rotated.secret)]).toEqual([
+    'RateLimitedError',
+    'RateLimitedError',
+  ]);
 });
 
 async function expectParity(fixture: Fixture, form: Form): Promise<void> {

@@ -1,0 +1,148 @@
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { createSchema } from '../../../src/schema/index.ts';
+import { createDocuments } from '../../../src/schema/serving/documents.ts';
+import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
+import { parseParams } from '../../../src/schema/serving/params.ts';
+import { createTestClock } from '../../support/clock.ts';
+import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
+import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
+import { until } from '../../support/until.ts';
+import { openWsClient, type WsClient } from '../../support/ws-client.ts';
+
+const opened: (() => void | Promise<void>)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close();
+});
+
+async function start(...options: Parameters<typeof startGraphQLServer>): Promise<GraphQLHarness> {
+  const server = await startGraphQLServer(...options);
+  opened.push(() => server.close());
+  return server;
+}
+
+async function connect(server: GraphQLHarness): Promise<WsClient> {
+  const client = await openWsClient(server.wsUrl);
+  opened.push(() => client.socket.terminate());
+  await client.init({ authorization: BEARER });
+  return client;
+}
+
+describe('a caller who leaves a list of mutations', () => {
+  const LIST = 'mutation { wait count }';
+
+  test('over WebSocket leaves those that have not begun undone', async () => {
+    const server = await start();
+    const client = await connect(server);
+    client.subscribe('a', LIST);
+    await until(() => server.running() === 1);
+    const executed = server.executed();
+    client.send({ id: 'a', type: 'complete' });
+    await until(() => server.running() === 0);
+    client.send({ type: 'ping' });
+    await client.next();
+    expect(server.executed()).toBe(executed);
+  });
+
+  test('over HTTP leaves those that have not begun undone', async () => {
+    const server = await start();
+    const leaving = new AbortController();
+    const headers = { authorization: BEARER, 'content-type': 'application/json' };
+    const body = JSON.stringify({ query: LIST });
+    const asked = fetch(server.url, { method: 'POST', headers, body, signal: leaving.signal });
+    await until(() => server.running() === 1);
+    const executed = server.executed();
+    leaving.abort();
+    await expect(asked).rejects.toThrow();
+    await until(() => server.running() === 0);
+    expect((await server.post({ query: '{ hello }' })).status).toBe(200);
+    expect(server.executed()).toBe(executed + 1);
+  });
+});
+
+test('the limits of a request come with its first event, and not again with every token', async () => {
+  const fake = createFakeGateway();
+  fake.limits = { mode: 'exact', requests: { limit: 60, remaining: 59, resetMs: 1000 } };
+  fake.script = async function* () {
+    yield [started()];
+    for (const word of ['a', 'b', 'c']) yield [content(word)];
+    yield [finished()];
+  };
+  const server = await start({}, { schema: createSchema(), gateway: { chat: fake.chat } });
+  const client = await connect(server);
+  client.subscribe(
+    'a',
+    'subscription($input: ChatCompletionInput!) { chatCompletion(input: $input) { __typename } }',
+    { input: { model: 'llama3.1:8b', messages: [{ role: 'USER', content: [{ text: 'Hello' }] }] } },
+  );
+  const shown: boolean[] = [];
+  for (let message = await client.next(); message.type === 'next'; message = await client.next()) {
+    shown.push(JSON.stringify(message.payload).includes('rateLimit'));
+  }
+  expect(shown).toEqual([true, false, false, false, false]);
+});
+
+describe('event streams', () => {
+  test('a refusal comes as one to a client that takes nothing else', async () => {
+    const server = await start();
+    const response = await server.post(
+      { query: '{ there is no such field }' },
+      { accept: 'text/event-stream' },
+    );
+    expect([response.status, response.headers.get('content-type')]).toEqual([200, 'text/event-stream']);
+    const text = await response.text();
+    expect(text).toMatch(
+      /^event: next\ndata: \{"errors":\[.*GRAPHQL_VALIDATION_FAILED.*\n\nevent: complete\ndata:\n\n$/,
+    );
+  });
+
+  test('leave no timer behind', async () => {
+    const clock = createTestClock();
+    const server = await start({}, { clock });
+    const before = clock.pending();
+    const response = await server.post(
+      { query: 'subscription { count(to: 3) }' },
+      { accept: 'text/event-stream' },
+    );
+    await response.text();
+    await until(() => clock.pending() === before);
+    expect(server.watching()).toBe(0);
+  });
+});
+
+test('a socket that closes while its key is being looked up takes none of the places of its key', async () => {
+  const server = await start({ limits: { socket: { perKey: 1 } } });
+  for (let count = 0; count < 3; count++) {
+    const client = await openWsClient(server.wsUrl);
+    const release = server.holdAuthentication();
+    client.send({ type: 'connection_init', payload: { authorization: BEARER } });
+    await until(() => server.authorizations.length === count + 1);
+    client.socket.terminate();
+    await until(() => server.sockets() === 0);
+    release();
+  }
+  const client = await connect(server);
+  client.subscribe('a', '{ hello }');
+  expect((await client.next()).type).toBe('next');
+});
+
+describe('documents', () => {
+  const limits = DEFAULT_LIMITS.document;
+  const persisted = { manifest: new Map<string, string>(), only: false };
+  const documents = createDocuments({ schema: createSchema(), limits, persisted, openToView: true });
+
+  test('that are valid are parsed and validated once', () => {
+    const params = parseParams({ query: '{ viewer { name } }' });
+    expect(documents.isKnown(params)).toBe(false);
+    const first = documents.prepare(params);
+    expect(documents.isKnown(params)).toBe(true);
+    expect(documents.prepare(params).document).toBe(first.document);
+  });
+
+  test('that are not are looked at each time', () => {
+    const params = parseParams({ query: '{ viewer { nobody } }' });
+    for (let count = 0; count < 2; count++) {
+      expect(() => documents.prepare(params)).toThrow();
+      expect(documents.isKnown(params)).toBe(false);
+    }
+  });
+});
