@@ -137,10 +137,12 @@ function createWatches(
 
   return {
     add(digest: string, key: ApiKey, listener: WatchListener) {
-      const watch = watches.get(digest) ?? start(digest, key);
+      const known = watches.get(digest);
+      const watch = known ?? start(digest, key);
       watch.listeners.add(listener);
-      // One of the two is out of date.
-      if (watch.key !== key) void check(digest, watch);
+      // The key was found a while ago, such as before a long body came in. What has changed since nobody has watched, or
+      // one of the two is out of date.
+      if (known?.key !== key) void check(digest, watch);
       return () => {
         watch.listeners.delete(listener);
         if (watch.listeners.size > 0 || watches.get(digest) !== watch) return;

@@ -332,9 +332,20 @@ describe('a watched key', () => {
     all.rows.set(digestOf(SECRET), { ...all.key, scopes: ['models'] });
     all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
     await all.clock.advance(0);
-    expect(seen.map(({ scopes }) => scopes)).toEqual([['models']]);
-    const [now = principal] = seen;
+    const now = seen.at(-1) ?? principal;
+    expect(now.scopes).toEqual(['models']);
     expect(() => all.authenticator.watch(now, ignore)).not.toThrow();
+  });
+
+  test('that was revoked before it came to be watched says so at once', async () => {
+    const all = setUp();
+    const principal = await all.authenticator.authenticate(BEARER);
+    all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
+    all.signals.publish({ type: 'keyChanged', keyId: 'key_1' });
+    const errors: GatewayError[] = [];
+    all.authenticator.watch(principal, (error) => errors.push(error));
+    await all.clock.advance(0);
+    expect(errors).toMatchObject([{ code: 'invalid_api_key' }]);
   });
 
   test('that had changed before it came to be watched is told at once', async () => {
