@@ -88,7 +88,8 @@ export function createOllamaClient(options: ClientOptions): OllamaClient {
     if (head.status !== 200) {
       const promptField = call.path === '/api/embed' ? 'input' : 'messages';
       const body = await readText(exchange, MAX_FAILURE_BYTES);
-      throw decodeFailure(head.status, body, { backend: label, promptField });
+      const origin = { backend: label, promptField, retryAfter: head.headers['retry-after'] } as const;
+      throw decodeFailure(head.status, body, origin);
     }
     return exchange;
   };
