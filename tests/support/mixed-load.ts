@@ -68,6 +68,11 @@ export async function expectRows(
   expect(rows).toHaveLength(count);
 }
 
+/** Each replica has looked this key up, and so knows it through an outage of the database. */
+export async function knowEverywhere(stack: Stack, secret: string): Promise<void> {
+  await Promise.all(stack.replicas.map((replica) => modeOf(replica, secret)));
+}
+
 export type Mode = 'exact' | 'degraded';
 
 export async function modeOf(gateway: { readonly url: string }, secret: string): Promise<Mode> {
@@ -84,15 +89,18 @@ export async function untilMode(stack: Stack, mode: Mode, secret: string): Promi
   }
 }
 
-/** How long one request after the other takes, in milliseconds: the median of some. */
+/** Of so many requests a median is taken. */
+export const MEDIAN_OF = 15;
+
+/** How long one request after the other takes, in milliseconds: the median. */
 export async function medianMs(ask: () => Promise<unknown>): Promise<number> {
   const taken: number[] = [];
-  for (let index = 0; index < 15; index++) {
+  for (let index = 0; index < MEDIAN_OF; index++) {
     const askedAt = performance.now();
     await ask();
     taken.push(performance.now() - askedAt);
   }
-  return taken.sort((one, other) => one - other)[7] ?? 0;
+  return taken.sort((one, other) => one - other)[(MEDIAN_OF - 1) / 2] ?? 0;
 }
 
 /** A stream at each replica, which does not end by itself. */

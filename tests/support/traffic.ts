@@ -208,6 +208,9 @@ export function countTo(count: number): readonly string[] {
   return Array.from({ length: count }, (_, index) => ` ${index + 1}`);
 }
 
+/** Over all loads, so that no two requests of a test have the same id. */
+let count = 0;
+
 /** @param parts by name, which begins the ids of their requests. */
 export function startLoad(
   target: Target,
@@ -218,7 +221,6 @@ export function startLoad(
   const elapsedMs: number[] = [];
   const failed: Failure[] = [];
   let stopping = false;
-  let count = 0;
   let wake = () => {};
 
   const askOn = async (kind: string, asker: Asker, script: Script) => {

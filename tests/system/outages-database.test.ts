@@ -9,6 +9,7 @@ import {
   AMPLE,
   expectRows,
   expectUnbroken,
+  knowEverywhere,
   medianMs,
   modeOf,
   openEverywhere,
@@ -118,7 +119,7 @@ describe.each(OUTAGES)('under load, while PostgreSQL $name', (outage) => {
     load = startMixedLoad(stack, secret);
     const streams = await openEverywhere(stack, other);
     // Each of them knows the key from now on.
-    await Promise.all(stack.replicas.map((replica) => modeOf(replica, secret)));
+    await knowEverywhere(stack, secret);
     await load.untilCompleted(UNDER_WAY);
     const usualMs = await medianMs(() => modeOf(stack, other));
 
@@ -148,6 +149,7 @@ describe.each(OUTAGES)('under load, while PostgreSQL $name', (outage) => {
 
 test('a PostgreSQL that is restarted under load fails no request and loses no usage', async () => {
   const { key, secret } = await stack.createKey({ limits: AMPLE });
+  await knowEverywhere(stack, secret);
   load = startMixedLoad(stack, secret);
   await load.untilCompleted(2 * UNDER_WAY);
   await stack.postgres.stop();
@@ -156,17 +158,15 @@ test('a PostgreSQL that is restarted under load fails no request and loses no us
   const { completed, failed } = await load.stop();
   expect(failed).toEqual([]);
   await untilIdle(stack);
-  await expectRows(stack, key.keyId, completed);
+  await expectRows(stack, key.keyId, completed, stack.replicas.length);
 }, 120_000);
 
 describe('under load, while both stores are away', () => {
   test('known keys go on under the limits of each replica, what is new waits, and usage is kept', async () => {
     const { key, secret } = await stack.createKey({ limits: AMPLE });
-    await Promise.all(stack.replicas.map((replica) => modeOf(replica, secret)));
+    await knowEverywhere(stack, secret);
     const { secret: other } = await stack.createKey({ limits: AMPLE });
-    for (const known of [other, stack.adminKey]) {
-      await Promise.all(stack.replicas.map((replica) => modeOf(replica, known)));
-    }
+    for (const known of [other, stack.adminKey]) await knowEverywhere(stack, known);
     load = startMixedLoad(stack, secret);
     await load.untilCompleted(UNDER_WAY);
     await Promise.all([stack.postgres.stop(), stack.redis.stop()]);
@@ -192,6 +192,7 @@ describe('under load, while both stores are away', () => {
 test('outages, however many, leave no memory, connection, file or lease behind', async () => {
   inspectors = await Promise.all(stack.replicas.map(inspect));
   const { secret } = await stack.createKey({ limits: AMPLE });
+  await knowEverywhere(stack, secret);
   load = startMixedLoad(stack, secret);
   const outages = async (count: number) => {
     for (let round = 0; round < count; round++) {
