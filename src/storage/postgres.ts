@@ -22,9 +22,12 @@ export interface PostgresOptions {
 
 /** A frozen server costs a caller one of each at most: one to connect, one for the statement. */
 const CONNECT_TIMEOUT_MS = 1000;
-const QUERY_TIMEOUT_MS = 1000;
-/** The server gives up first, so that a statement that is merely slow is not taken for a lost server. */
-const STATEMENT_TIMEOUT_MS = 900;
+const STATEMENT_TIMEOUT_MS = 800;
+/**
+ * The server gives up first, and this is how long its word may take to arrive: a statement that is merely slow must not
+ * be taken for a lost server, on a busy machine either.
+ */
+const WORD_MS = 400;
 
 /**
  * Opens a pool of connections. Resolves after the first contact, also where that fails: the gateway starts while its
@@ -39,7 +42,7 @@ export async function openPostgres(options: PostgresOptions): Promise<Database> 
 
   const direct: Database = {
     query: (sql, params = []) => send(() => pools.calls.query(sql, params)),
-    transaction: (work, { timeoutMs = QUERY_TIMEOUT_MS } = {}) =>
+    transaction: (work, { timeoutMs = STATEMENT_TIMEOUT_MS } = {}) =>
       inTransaction(pools.calls, send, work, timeoutMs),
     state: () => (watch.isUp() ? 'up' : 'down'),
     async close() {
@@ -131,7 +134,7 @@ function createPool(url: string, maxConnections: number): Pool {
     application_name: 'llm-gateway',
     max: maxConnections,
     connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-    query_timeout: QUERY_TIMEOUT_MS,
+    query_timeout: STATEMENT_TIMEOUT_MS + WORD_MS,
     statement_timeout: STATEMENT_TIMEOUT_MS,
     idle_in_transaction_session_timeout: 5000,
     idleTimeoutMillis: 30_000,
@@ -181,7 +184,7 @@ async function inTransaction<Result>(
   let lost = false;
   const query = async (text: string, params?: readonly unknown[]) => {
     // A statement without parameters may be several. `query_timeout` is read from each query, and from nowhere typed.
-    const config = { text, ...(params && { values: [...params] }), query_timeout: timeoutMs + 100 };
+    const config = { text, ...(params && { values: [...params] }), query_timeout: timeoutMs + WORD_MS };
     try {
       return (await send(() => client.query(config))).rows;
     } catch (error) {
@@ -191,7 +194,7 @@ async function inTransaction<Result>(
   };
   try {
     await query('begin');
-    if (timeoutMs !== QUERY_TIMEOUT_MS) {
+    if (timeoutMs !== STATEMENT_TIMEOUT_MS) {
       await query("select set_config('statement_timeout', $1, true)", [String(timeoutMs)]);
     }
     const result = await work({

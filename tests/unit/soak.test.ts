@@ -29,7 +29,7 @@ describe('the load of a soak', () => {
     const load = startLoad(TARGET, { stream: { create, script: { tokens: countTo(3) } } });
     const { completed, failed } = await load.stop();
     expect(failed).toEqual([]);
-    expect(completed).toEqual(['stream-1']);
+    expect(completed).toHaveLength(1);
   });
 });
 
