@@ -1,4 +1,3 @@
-import { request } from 'undici';
 import type { Config } from './config.ts';
 
 /** Where the models are. */
@@ -27,13 +26,9 @@ const LIKE_A_SMALL_MODEL = { loadMs: 1000, paceMs: 20, parallel: 4 };
 
 async function answers(url: string): Promise<boolean> {
   try {
-    const { statusCode, body } = await request(`${url}/api/version`, {
-      headersTimeout: 1000,
-      bodyTimeout: 1000,
-      signal: AbortSignal.timeout(1000),
-    });
-    await body.dump();
-    return statusCode === 200;
+    const response = await fetch(`${url}/api/version`, { signal: AbortSignal.timeout(1000) });
+    await response.body?.cancel();
+    return response.status === 200;
   } catch {
     return false;
   }

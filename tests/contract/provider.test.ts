@@ -128,7 +128,6 @@ describe('chat', () => {
     expect(Object.keys(headers).sort()).toEqual([
       'accept',
       'accept-encoding',
-      'connection',
       'content-length',
       'content-type',
       'host',

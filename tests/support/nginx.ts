@@ -14,6 +14,7 @@ import { get } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { createCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
 import { findFreePort, findProgram, type ServerProcess, startServer } from './programs.ts';
 
@@ -76,7 +77,9 @@ export async function startNginx(options: NginxOptions): Promise<Nginx> {
   chmodSync(directory, 0o755);
   const [port, otherPort] = await Promise.all([findFreePort(), findFreePort()]);
   const [httpPort, httpsPort] = options.tls ? [otherPort, port] : [port, otherPort];
-  const certificate = options.tls ? await createCertificate(directory) : undefined;
+  const certificate = options.tls
+    ? readFileSync((await createCertificate(directory)).certificate, 'utf8')
+    : undefined;
   const environment = {
     NGINX_VERSION: await versionOf(program),
     NGINX_SERVER_NAMES: options.serverNames ?? '',
@@ -165,18 +168,6 @@ function listServers(path: string, upstreams: readonly string[], down: readonly 
   );
   writeFileSync(`${path}.new`, lines.join(''));
   renameSync(`${path}.new`, path);
-}
-
-async function createCertificate(directory: string): Promise<string> {
-  const openssl = await findProgram('openssl', { debianPackage: 'openssl' });
-  const path = join(directory, 'certificate.pem');
-  const names = 'subjectAltName=DNS:localhost,IP:127.0.0.1';
-  await run(openssl, [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '1'],
-    ...['-subj', '/CN=localhost', '-addext', names, '-keyout', join(directory, 'certificate.key')],
-    ...['-out', path],
-  ]);
-  return readFileSync(path, 'utf8');
 }
 
 async function untilServing(port: number, server: ServerProcess): Promise<void> {

@@ -1,12 +1,11 @@
 /** A real Redis Cluster of this test alone: three masters, of which each can be stopped, frozen and relieved of slots. */
-import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
+import { createCertificate } from './certificate.ts';
 import { eventually } from './eventually.ts';
-import { findFreePort, findProgram } from './programs.ts';
+import { findFreePort } from './programs.ts';
 import { type PrivateRedis, startRedis } from './redis.ts';
 
 const SLOTS = 16_384;
@@ -188,16 +187,10 @@ type SlotRange = readonly [
   master: readonly [host: string, port: number, id: string],
 ];
 
-/** A certificate for 127.0.0.1 that is its own authority, and the settings under which nodes use it among themselves. */
+/** A certificate, and the settings under which nodes use it among themselves. */
 async function makeCertificate() {
-  const openssl = await findProgram('openssl', { debianPackage: 'openssl' });
   const directory = mkdtempSync(join(tmpdir(), 'llm-gateway-certificate-'));
-  const [certificate, key] = [join(directory, 'certificate.pem'), join(directory, 'key.pem')];
-  await promisify(execFile)(openssl, [
-    ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-    ...['-keyout', key, '-out', certificate, '-days', '1', '-subj', '/CN=a test'],
-    ...['-addext', 'subjectAltName=IP:127.0.0.1'],
-  ]);
+  const { certificate, key } = await createCertificate(directory);
   return {
     certificate,
     args: [

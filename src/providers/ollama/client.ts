@@ -1,7 +1,8 @@
-import { Pool } from 'undici';
 import { GatewayError } from '../../domain/error.ts';
+import { createConnections } from './connections.ts';
 import { decodeFailure, unexpectedAnswer } from './errors.ts';
-import { Exchange, type Head } from './exchange.ts';
+import { Exchange } from './exchange.ts';
+import type { Head } from './response.ts';
 
 export interface ClientOptions {
   /** `http://host:port`, with or without a path in front of Ollama's own. */
@@ -40,40 +41,23 @@ export interface Call {
 /** Of an error's body this much is read; known texts are much shorter. */
 const MAX_FAILURE_BYTES = 64 * 1024;
 
-/** An idle connection is kept this long; Ollama itself never closes one. */
-const KEEP_ALIVE_MS = 30_000;
-
 export function createOllamaClient(options: ClientOptions): OllamaClient {
-  const { origin, pathname } = new URL(options.url);
-  const prefix = pathname.replace(/\/+$/, '');
-  const { label } = options;
-  const pool = new Pool(origin, {
-    connections: options.connections,
-    connect: { timeout: options.connectTimeoutMs },
-    keepAliveTimeout: KEEP_ALIVE_MS,
-    // A model may be loading, or hundreds of requests may be ahead. How long that may take is decided in the core.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-    allowH2: false,
-  });
+  const { label, connectTimeoutMs, connections: most } = options;
+  const url = new URL(options.url);
+  const prefix = url.pathname.replace(/\/+$/, '');
+  const connections = createConnections({ url, connectTimeoutMs, most });
+  const headers = `Host: ${url.host}\r\nAccept: application/json, application/x-ndjson\r\nAccept-Encoding: identity\r\n`;
+
+  const encode = ({ path, body }: Call): string => {
+    const target = `${prefix}${path} HTTP/1.1\r\n${headers}`;
+    if (body === undefined) return `GET ${target}\r\n`;
+    const length = Buffer.byteLength(body);
+    return `POST ${target}Content-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`;
+  };
 
   const send = (call: Call, signal: AbortSignal): Exchange => {
     const exchange = new Exchange(label, signal);
-    if (signal.aborted) return exchange;
-    const headers = { accept: 'application/json, application/x-ndjson', 'accept-encoding': 'identity' };
-    if (call.body === undefined)
-      pool.dispatch({ path: prefix + call.path, method: 'GET', headers }, exchange);
-    else {
-      pool.dispatch(
-        {
-          path: prefix + call.path,
-          method: 'POST',
-          headers: { ...headers, 'content-type': 'application/json' },
-          body: call.body,
-        },
-        exchange,
-      );
-    }
+    if (!signal.aborted) exchange.attach(connections.send(encode(call), exchange));
     return exchange;
   };
 
@@ -105,7 +89,7 @@ export function createOllamaClient(options: ClientOptions): OllamaClient {
         throw unreadable(`${label}: an answer to ${call.path} that is not JSON`);
       }
     },
-    close: (reason) => pool.destroy(reason),
+    close: (reason) => connections.close(reason),
   };
 }
 
@@ -115,8 +99,7 @@ function findUnexpected({ status, headers }: Head): string | undefined {
   const encoding = headers['content-encoding'];
   if (encoding !== undefined && encoding !== 'identity') return 'a compressed body, which was not asked for';
   if (status !== 200) return undefined;
-  const type = headers['content-type'];
-  if (typeof type === 'string' && /^application\/(x-ndjson|json)\b/i.test(type)) return undefined;
+  if (/^application\/(x-ndjson|json)\b/i.test(headers['content-type'] ?? '')) return undefined;
   return 'a body that is not JSON';
 }
 

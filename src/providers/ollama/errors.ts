@@ -1,4 +1,5 @@
-import { type ErrorCode, type ErrorDetails, GatewayError } from '../../domain/error.ts';
+import { type ErrorCode, GatewayError } from '../../domain/error.ts';
+import { UnreadableResponse } from './response.ts';
 import { isWireObject, type WireObject } from './wire.ts';
 
 /**
@@ -185,21 +186,20 @@ export function decodeSocketError(error: Error, answered: boolean, backend: stri
   if (error instanceof GatewayError) return error;
   const code = errorCode(error);
   const detail = `${backend}: ${code}`;
-  const unreadable =
-    code === 'HTTPParserError' || code.startsWith('HPE_') || code === 'UND_ERR_HEADERS_OVERFLOW';
-  // A parser's error carries the bytes it stumbled over, which must not travel on.
-  const details: ErrorDetails = unreadable ? { detail } : { detail, cause: error };
-  if (answered)
-    return new GatewayError('upstream_incomplete', 'The answer of the model server broke off.', details);
-  if (unreadable) {
-    return new GatewayError(
-      'upstream_incomplete',
-      'The model server sent an answer that cannot be read.',
-      details,
-    );
+  if (answered) {
+    return new GatewayError('upstream_incomplete', 'The answer of the model server broke off.', {
+      detail,
+      cause: error,
+    });
+  }
+  if (error instanceof UnreadableResponse) {
+    return new GatewayError('upstream_incomplete', 'The model server sent an answer that cannot be read.', {
+      detail: `${backend}: ${error.message}`,
+    });
   }
   return new GatewayError('upstream_unavailable', 'The model server cannot be reached.', {
-    ...details,
+    detail,
+    cause: error,
     retryAfterMs: BUSY_RETRY_MS,
   });
 }
@@ -220,7 +220,6 @@ const CONNECT_FAILURES: ReadonlySet<string> = new Set([
   'ENOTFOUND',
   'EAI_AGAIN',
   'ETIMEDOUT',
-  'UND_ERR_CONNECT_TIMEOUT',
 ]);
 
 /** Whether a failure says that nobody is there, rather than that one exchange went wrong. */

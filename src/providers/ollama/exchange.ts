@@ -1,5 +1,6 @@
-import type { Dispatcher } from 'undici';
+import type { Listener, Sent } from './connections.ts';
 import { decodeSocketError } from './errors.ts';
+import type { Head } from './response.ts';
 
 /** Bytes that may wait for a slow reader before the socket is paused. */
 const HIGH_WATER_BYTES = 64 * 1024;
@@ -8,20 +9,14 @@ const HIGH_WATER_BYTES = 64 * 1024;
 const DISCARD_BYTES = 64 * 1024;
 const DISCARD_MS = 1000;
 
-export interface Head {
-  readonly status: number;
-  /** By lower-case name. */
-  readonly headers: Readonly<Record<string, string | string[] | undefined>>;
-}
-
 /**
  * One request and its answer on one connection, read at the reader's pace: while nobody reads, the socket is paused and
  * so is the backend. The signal ends it in whatever state it is, and the connection with it.
  */
-export class Exchange implements Dispatcher.DispatchHandler {
+export class Exchange implements Listener {
   readonly #backend: string;
   readonly #signal: AbortSignal;
-  #controller: Dispatcher.DispatchController | undefined;
+  #sent: Sent | undefined;
   #head: Head | undefined;
   #chunks: Buffer[] = [];
   #waitingBytes = 0;
@@ -57,7 +52,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
         const bytes = length === 1 ? first : Buffer.concat(this.#chunks);
         this.#chunks = [];
         this.#waitingBytes = 0;
-        this.#controller?.resume();
+        this.#sent?.resume();
         return bytes;
       }
       if (this.#failure) throw this.#failure;
@@ -83,43 +78,37 @@ export class Exchange implements Dispatcher.DispatchHandler {
       bytes: this.#waitingBytes,
       timer: setTimeout(() => this.cancel(), DISCARD_MS).unref(),
     };
-    this.#controller?.resume();
+    this.#sent?.resume();
   }
 
-  onRequestStart(controller: Dispatcher.DispatchController): void {
-    this.#controller = controller;
-    // Aborted while it waited for a connection: it must not be sent.
-    if (this.#failure) controller.abort(this.#failure);
+  /** Called once, with the request that this is the answer to. Not at all where it is not to be sent any more. */
+  attach(sent: Sent): void {
+    this.#sent = sent;
   }
 
-  onResponseStart(
-    _controller: Dispatcher.DispatchController,
-    status: number,
-    headers: Head['headers'],
-  ): void {
-    if (status < 200) return;
-    this.#head = { status, headers };
+  onHead(head: Head): void {
+    this.#head = head;
     this.#notify();
   }
 
-  onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+  onBody(bytes: Buffer): void {
     if (this.#discarding) {
-      this.#discarding.bytes += chunk.length;
+      this.#discarding.bytes += bytes.length;
       if (this.#discarding.bytes > DISCARD_BYTES) this.cancel();
       return;
     }
-    this.#chunks.push(chunk);
-    this.#waitingBytes += chunk.length;
-    if (this.#waitingBytes >= HIGH_WATER_BYTES) controller.pause();
+    this.#chunks.push(Buffer.from(bytes));
+    this.#waitingBytes += bytes.length;
+    if (this.#waitingBytes >= HIGH_WATER_BYTES) this.#sent?.pause();
     this.#notify();
   }
 
-  onResponseEnd(): void {
+  onEnd(): void {
     this.#ended = true;
     this.#settle();
   }
 
-  onResponseError(_controller: Dispatcher.DispatchController | null, error: Error): void {
+  onFailure(error: Error): void {
     this.#failure ??= decodeSocketError(error, this.#head !== undefined, this.#backend);
     this.#settle();
   }
@@ -132,7 +121,7 @@ export class Exchange implements Dispatcher.DispatchHandler {
   #fail(reason: Error): void {
     this.#failure ??= reason;
     this.#chunks = [];
-    this.#controller?.abort(this.#failure);
+    this.#sent?.abort();
     this.#settle();
   }
 

@@ -1,0 +1,215 @@
+/** What is read of an answer, in its order. */
+export interface ResponseListener {
+  onHead(head: Head): void;
+  /** @param bytes of the body, only valid during the call. */
+  onBody(bytes: Buffer): void;
+  onEnd(): void;
+}
+
+export interface Head {
+  readonly status: number;
+  /** By lower-case name. One that came twice has both values, joined by a comma. */
+  readonly headers: Readonly<Record<string, string | undefined>>;
+}
+
+/** The bytes of a server are no answer in HTTP/1.1. Says nothing of what they were. */
+export class UnreadableResponse extends Error {
+  override readonly name = 'UnreadableResponse';
+}
+
+/** Of a head, of a chunk's size with its extensions, and of all trailers together. */
+const MAX_LINES_BYTES = 16 * 1024;
+
+const LF = 0x0a;
+
+type State =
+  | 'head'
+  | 'fixedBody'
+  | 'bodyUntilClose'
+  | 'chunkSize'
+  | 'chunk'
+  | 'chunkEnd'
+  | 'trailers'
+  | 'done';
+
+/**
+ * Reads the answers on one connection, one after the other, in whatever pieces they come (RFC 9112). A server is
+ * believed nothing: what is ambiguous, malformed or too long is an UnreadableResponse and never a guess.
+ */
+export class ResponseParser {
+  readonly #listener: ResponseListener;
+  #state: State = 'head';
+  #at = 0;
+  #line = '';
+  #lines: string[] = [];
+  #linesBytes = 0;
+  /** Bytes still to come, of the body or of a chunk. */
+  #remaining = 0;
+  #isPersistent = false;
+  #idleMs = Number.POSITIVE_INFINITY;
+
+  constructor(listener: ResponseListener) {
+    this.#listener = listener;
+  }
+
+  /** Whether the answer is complete. */
+  get isDone(): boolean {
+    return this.#state === 'done';
+  }
+
+  /** Whether the connection is fit for another request once this answer is complete. */
+  get isPersistent(): boolean {
+    return this.#isPersistent;
+  }
+
+  /** How long the server keeps the connection without a request, in milliseconds, where it says so. */
+  get idleMs(): number {
+    return this.#idleMs;
+  }
+
+  /** The next bytes belong to another answer. */
+  next(): void {
+    this.#become('head');
+  }
+
+  /** @throws UnreadableResponse */
+  push(bytes: Buffer): void {
+    this.#at = 0;
+    while (this.#at < bytes.length) this.#step(bytes);
+  }
+
+  /** The server has ended its side of the connection, which completes an answer without a length and no other. */
+  end(): void {
+    if (this.#state === 'bodyUntilClose') this.#finish();
+  }
+
+  #step(bytes: Buffer): void {
+    switch (this.#state) {
+      case 'fixedBody':
+      case 'chunk':
+        this.#passOn(bytes);
+        return;
+      case 'bodyUntilClose':
+        this.#listener.onBody(bytes.subarray(this.#at));
+        this.#at = bytes.length;
+        return;
+      case 'done':
+        throw new UnreadableResponse('more than the answer');
+      default: {
+        const line = this.#readLine(bytes);
+        if (line !== undefined) this.#take(line);
+      }
+    }
+  }
+
+  #take(line: string): void {
+    switch (this.#state) {
+      case 'head':
+        if (line !== '') this.#lines.push(line);
+        else this.#begin(parseHead(this.#lines));
+        return;
+      case 'chunkSize':
+        this.#remaining = parseChunkSize(line);
+        this.#become(this.#remaining > 0 ? 'chunk' : 'trailers');
+        return;
+      case 'chunkEnd':
+        if (line !== '') throw new UnreadableResponse('a chunk of another size');
+        this.#become('chunkSize');
+        return;
+      default:
+        if (line === '') this.#finish();
+    }
+  }
+
+  #begin(head: Head & { readonly minor: string }): void {
+    const { status, headers, minor } = head;
+    this.#become('head');
+    if (status === 101) throw new UnreadableResponse('another protocol');
+    // An interim answer; the one that counts is still to come.
+    if (status < 200) return;
+    const { 'content-length': length, 'transfer-encoding': coding } = headers;
+    if (coding !== undefined && (length !== undefined || !/^chunked$/i.test(coding))) {
+      throw new UnreadableResponse('a body of unclear length');
+    }
+    if (length !== undefined && !/^\d{1,15}$/.test(length)) {
+      throw new UnreadableResponse('a length that is not one');
+    }
+    this.#isPersistent = minor === '1' && !/\bclose\b/i.test(headers['connection'] ?? '');
+    const idleSeconds = /\btimeout=(\d{1,6})\b/i.exec(headers['keep-alive'] ?? '')?.[1];
+    this.#idleMs = idleSeconds === undefined ? Number.POSITIVE_INFINITY : Number(idleSeconds) * 1000;
+    this.#remaining = Number(length ?? 0);
+    const isEmpty = status === 204 || status === 304 || (length !== undefined && this.#remaining === 0);
+    if (coding !== undefined) this.#become('chunkSize');
+    else this.#become(length === undefined ? 'bodyUntilClose' : 'fixedBody');
+    this.#listener.onHead(head);
+    if (isEmpty) this.#finish();
+  }
+
+  #passOn(bytes: Buffer): void {
+    const end = Math.min(bytes.length, this.#at + this.#remaining);
+    const part = bytes.subarray(this.#at, end);
+    this.#at = end;
+    this.#remaining -= part.length;
+    this.#listener.onBody(part);
+    if (this.#remaining > 0) return;
+    if (this.#state === 'chunk') this.#become('chunkEnd');
+    else this.#finish();
+  }
+
+  #finish(): void {
+    this.#become('done');
+    this.#listener.onEnd();
+  }
+
+  #become(state: State): void {
+    this.#state = state;
+    this.#lines = [];
+    this.#linesBytes = 0;
+  }
+
+  /** @returns undefined where its end is still to come. */
+  #readLine(bytes: Buffer): string | undefined {
+    const end = bytes.indexOf(LF, this.#at);
+    const until = end < 0 ? bytes.length : end;
+    this.#linesBytes += until - this.#at;
+    if (this.#linesBytes > MAX_LINES_BYTES) throw new UnreadableResponse('a head that is too long');
+    const line = this.#line + bytes.toString('latin1', this.#at, until);
+    this.#at = until + 1;
+    this.#line = end < 0 ? line : '';
+    if (this.#state === 'head' && this.#lines.length === 0) requireProtocol(line);
+    if (end < 0) return undefined;
+    if (!line.endsWith('\r')) throw new UnreadableResponse('a line without its end');
+    return line.slice(0, -1);
+  }
+}
+
+/** Whoever speaks something else may never end a line. */
+function requireProtocol(beginning: string): void {
+  if (!beginning.startsWith('HTTP/1.'.slice(0, beginning.length))) {
+    throw new UnreadableResponse('something else than HTTP/1.1');
+  }
+}
+
+const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?$/;
+const HEADER_LINE = /^([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)$/;
+
+function parseHead([first = '', ...lines]: readonly string[]): Head & { readonly minor: string } {
+  const [, minor, status] = STATUS_LINE.exec(first) ?? [];
+  if (minor === undefined) throw new UnreadableResponse('a status line that is not one');
+  const headers: Record<string, string | undefined> = Object.create(null);
+  for (const line of lines) {
+    const [, name, value] = HEADER_LINE.exec(line) ?? [];
+    if (name === undefined || value === undefined) throw new UnreadableResponse('a header that is not one');
+    const key = name.toLowerCase();
+    const before = headers[key];
+    headers[key] = before === undefined ? value.trimEnd() : `${before}, ${value.trimEnd()}`;
+  }
+  return { minor, status: Number(status), headers };
+}
+
+/** Of at most eight digits. Extensions mean nothing to anybody. */
+function parseChunkSize(line: string): number {
+  const digits = /^([0-9a-fA-F]{1,8})[ \t]*(?:;|$)/.exec(line)?.[1];
+  if (digits === undefined) throw new UnreadableResponse('a chunk without its size');
+  return Number.parseInt(digits, 16);
+}
