@@ -1,6 +1,6 @@
 import type { ChatRequest, EmbeddingRequest, InferenceRequest } from '../domain/chat.ts';
 import { estimatePromptTokens } from '../domain/estimate.ts';
-import type { ChatEvent, EmbeddingEvent, Numbered } from '../domain/event.ts';
+import type { ChatEvent, EmbeddingEvent } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import { type Backend, isModelAllowed, type Model } from '../domain/model.ts';
 import type { Principal } from '../domain/principal.ts';
@@ -62,7 +62,7 @@ export interface Exchange<E> {
   /** The caller's limits as of the decision on this request; undefined before it, and where the key has none. */
   readonly limits: LimitsState | undefined;
   /** Leaving it (`return()`) ends the request at once. */
-  readonly events: Cancellable<Numbered<E>>;
+  readonly events: Cancellable<E>;
 }
 
 export interface Report {
@@ -97,9 +97,7 @@ export function createGateway(deps: GatewayDependencies): Gateway {
       get limits() {
         return notes.limits;
       },
-      events: numbered(
-        cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown),
-      ),
+      events: cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown),
     };
   }
 
@@ -129,20 +127,5 @@ export function createGateway(deps: GatewayDependencies): Gateway {
     administration,
     watch: authenticator.watch,
     report,
-  };
-}
-
-function numbered(stream: Cancellable<InferenceEvent>): Cancellable<Numbered<InferenceEvent>> {
-  let sequence = 0;
-  const number = (event: InferenceEvent) => ({ ...event, sequence: sequence++ });
-  type Result<E> = IteratorResult<readonly E[]>;
-  const take = (result: Result<InferenceEvent>): Result<Numbered<InferenceEvent>> =>
-    result.done ? result : { done: false, value: result.value.map(number) };
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    next: () => stream.next().then(take),
-    return: async () => take((await stream.return?.()) ?? { done: true, value: undefined }),
   };
 }

@@ -15,8 +15,9 @@ export interface Stage<E> {
 }
 
 /**
- * The stream of a stage. What an async generator around the one within would do, at one promise a batch: a generator
- * takes several, and there is a stage for every concern of every token. Leaving it leaves what is within.
+ * The stream of a stage. What an async generator around the one within would do, at less than one promise a batch: a
+ * generator takes several, and there is a stage for every concern of every token. Stages directly around each other
+ * become one stream. Leaving it leaves what is within.
  */
 export function staged<E>(stage: Stage<E>): Cancellable<E> {
   return new Staged(stage);
@@ -27,13 +28,14 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 type Result<E> = IteratorResult<readonly E[], undefined>;
 
 class Staged<E> implements Cancellable<E> {
-  readonly #stage: Stage<E>;
+  /** Innermost first, as batches pass them; those that have been opened. */
+  readonly #stages: Stage<E>[];
   #opening: Promise<AsyncIterator<readonly E[]>> | undefined;
   #within: AsyncIterator<readonly E[]> | undefined;
   #over = false;
 
   constructor(stage: Stage<E>) {
-    this.#stage = stage;
+    this.#stages = [stage];
   }
 
   [Symbol.asyncIterator](): this {
@@ -42,8 +44,10 @@ class Staged<E> implements Cancellable<E> {
 
   next(): Promise<Result<E>> {
     if (this.#over) return Promise.resolve(DONE);
-    this.#stage.ask?.();
-    return (this.#within ? this.#within.next() : this.#begin()).then(this.#take, this.#refuse);
+    const within = this.#within;
+    if (!within) return this.#begin().then(this.#take, this.#refuse);
+    for (const stage of this.#stages) stage.ask?.();
+    return within.next().then(this.#take, this.#refuse);
   }
 
   async return(): Promise<Result<E>> {
@@ -67,8 +71,17 @@ class Staged<E> implements Cancellable<E> {
   }
 
   async #open(): Promise<AsyncIterator<readonly E[]>> {
-    this.#within = (await this.#stage.open())[Symbol.asyncIterator]();
-    return this.#within;
+    for (;;) {
+      const [innermost] = this.#stages as [Stage<E>];
+      innermost.ask?.();
+      const opened = innermost.open();
+      const within = opened instanceof Promise ? await opened : opened;
+      if (!(within instanceof Staged) || within.#opening) {
+        this.#within = within[Symbol.asyncIterator]();
+        return this.#within;
+      }
+      this.#stages.unshift(...within.#stages);
+    }
   }
 
   readonly #take = (result: IteratorResult<readonly E[]>): Result<E> => {
@@ -76,28 +89,56 @@ class Staged<E> implements Cancellable<E> {
       this.#end();
       return DONE;
     }
-    if (!this.#stage.pass) return result;
+    let batch = result.value;
+    let passed = 0;
     try {
-      return { done: false, value: this.#stage.pass(result.value) };
+      for (const stage of this.#stages) {
+        if (stage.pass) batch = stage.pass(batch);
+        passed++;
+      }
     } catch (thrown) {
       this.#within?.return?.().catch(() => undefined);
+      // To those within it was left.
+      closeAll(this.#stages.splice(0, passed));
       return this.#refuse(thrown);
     }
+    return batch === result.value ? result : { done: false, value: batch };
   };
 
   /** Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance. */
   readonly #refuse = (thrown: unknown): never => {
-    try {
-      throw this.#stage.fail ? this.#stage.fail(thrown) : thrown;
-    } finally {
-      this.#end();
-    }
+    const wasOver = this.#over;
+    this.#over = true;
+    throw this.#stages.reduce((failure, stage) => refused(stage, failure, !wasOver), thrown);
   };
 
   #end(): void {
     if (this.#over) return;
     this.#over = true;
-    this.#stage.close?.();
+    closeAll(this.#stages);
+  }
+}
+
+/** What a stage makes of a failure. What it throws itself comes in its place, and keeps no other from being closed. */
+function refused(stage: Pick<Stage<unknown>, 'fail' | 'close'>, thrown: unknown, closes: boolean): unknown {
+  try {
+    try {
+      return stage.fail ? stage.fail(thrown) : thrown;
+    } finally {
+      if (closes) stage.close?.();
+    }
+  } catch (error) {
+    return error;
+  }
+}
+
+/** Each of them, whichever may throw. */
+function closeAll(stages: readonly Pick<Stage<unknown>, 'close'>[]): void {
+  const [stage, ...others] = stages;
+  try {
+    stage?.close?.();
+  } finally {
+    if (others.length > 0) closeAll(others);
   }
 }
 

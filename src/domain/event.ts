@@ -18,9 +18,6 @@ export type ChatStream = AsyncIterable<readonly ChatEvent[]>;
 export type EmbeddingEvent = Embedded | Finished;
 export type EmbeddingStream = AsyncIterable<readonly EmbeddingEvent[]>;
 
-/** An event at its place in the stream, from 0: with it a stream is a log that can be replayed. */
-export type Numbered<E> = E & { readonly sequence: number };
-
 /** Waiting for a backend. `position` counts the requests ahead, from 0. */
 export interface Queued {
   readonly type: 'queued';

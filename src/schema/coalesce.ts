@@ -1,20 +1,20 @@
 import type { Clock } from '../core/ports.ts';
 import type { Cancellable } from '../core/stream.ts';
-import type { ChatEvent, Content, Numbered, Reasoning } from '../domain/event.ts';
+import type { ChatEvent, Content, Reasoning } from '../domain/event.ts';
 
-type Event = Numbered<ChatEvent>;
-type Delta = Numbered<Content | Reasoning>;
-type Result = IteratorResult<readonly Event[]>;
+type Delta = Content | Reasoning;
+type Result = IteratorResult<readonly ChatEvent[]>;
 
 /**
  * Joins deltas, for clients that would rather get fewer and larger ones. The first delta of each kind and choice goes
  * out at once; later ones wait at most `windowMs` for others of their kind and choice. Whatever is not a delta sends
- * ahead what waits, so that the order stays.
- *
- * A joined delta has the sequence of its last part: sequences still grow, with gaps. The stream is asked for one batch
- * at a time.
+ * ahead what waits, so that the order stays. The stream is asked for one batch at a time.
  */
-export function coalesce(source: Cancellable<Event>, windowMs: number, clock: Clock): Cancellable<Event> {
+export function coalesce(
+  source: Cancellable<ChatEvent>,
+  windowMs: number,
+  clock: Clock,
+): Cancellable<ChatEvent> {
   let waiting: PromiseWithResolvers<Result> | undefined;
   let isPulling = false;
   /** How the source has ended. */
@@ -73,7 +73,7 @@ export function coalesce(source: Cancellable<Event>, windowMs: number, clock: Cl
 
 /** What may go out and, behind it, what waits to be joined. */
 function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
-  let ready: Event[] = [];
+  let ready: ChatEvent[] = [];
   let held: Delta[] = [];
   let cancelTimer: (() => void) | undefined;
   const seen = new Set<string>();
@@ -81,8 +81,7 @@ function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
   const release = (): void => {
     cancelTimer?.();
     cancelTimer = undefined;
-    // Each joined delta is as late as its last part.
-    ready.push(...held.sort((a, b) => a.sequence - b.sequence));
+    ready.push(...held);
     held = [];
   };
 
@@ -100,7 +99,7 @@ function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
   };
 
   return {
-    add(batch: readonly Event[]): void {
+    add(batch: readonly ChatEvent[]): void {
       for (const event of batch) {
         if (isDelta(event) && !isFirst(event)) hold(event);
         else {
@@ -115,7 +114,7 @@ function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
       });
     },
     release,
-    take(): readonly Event[] {
+    take(): readonly ChatEvent[] {
       const taken = ready;
       ready = [];
       return taken;
@@ -123,12 +122,12 @@ function createBuffer(windowMs: number, clock: Clock, onDue: () => void) {
   };
 }
 
-function isDelta(event: Event): event is Delta {
+function isDelta(event: ChatEvent): event is Delta {
   return event.type === 'content' || event.type === 'reasoning';
 }
 
 function join(a: Delta, b: Delta): Delta {
-  const joined = { ...a, text: a.text + b.text, sequence: b.sequence };
+  const joined = { ...a, text: a.text + b.text };
   if (joined.type !== 'content' || b.type !== 'content' || !b.logprobs) return joined;
   return { ...joined, logprobs: [...(joined.logprobs ?? []), ...b.logprobs] };
 }

@@ -3,7 +3,7 @@ import { cancellable } from '../../src/core/stream.ts';
 import type { ChatRequest, EmbeddingRequest } from '../../src/domain/chat.ts';
 import { textOf } from '../../src/domain/chat.ts';
 import { GatewayError } from '../../src/domain/error.ts';
-import type { ChatEvent, ChatStream, EmbeddingEvent, Finished, Numbered } from '../../src/domain/event.ts';
+import type { ChatEvent, ChatStream, EmbeddingEvent, Finished } from '../../src/domain/event.ts';
 import type { LimitsState } from '../../src/domain/limit.ts';
 import type { Model } from '../../src/domain/model.ts';
 import type { Principal } from '../../src/domain/principal.ts';
@@ -60,12 +60,10 @@ export function createFakeGateway(): FakeGateway {
   async function* counted<E>(
     source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly Numbered<E>[]> {
-    let sequence = 0;
+  ): AsyncGenerator<readonly E[]> {
     running++;
     try {
-      for await (const batch of source(signal))
-        yield batch.map((event) => ({ ...event, sequence: sequence++ }));
+      yield* source(signal);
     } finally {
       running--;
     }

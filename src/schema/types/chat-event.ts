@@ -1,4 +1,4 @@
-import type { ChatEvent, FinishReason, Numbered, TokenLogprob } from '../../domain/event.ts';
+import type { ChatEvent, FinishReason, TokenLogprob } from '../../domain/event.ts';
 import type { Timings, Usage } from '../../domain/usage.ts';
 import { builder } from '../builder.ts';
 import type { ErrorObject } from '../errors.ts';
@@ -51,8 +51,7 @@ interface FinishedChoice {
 
 type Named<Name extends ChatEventObject['__typename']> = Extract<ChatEventObject, { __typename: Name }>;
 
-export function encodeChatEvent(completionId: string, event: Numbered<ChatEvent>): ChatEventObject {
-  const { sequence } = event;
+export function encodeChatEvent(completionId: string, sequence: number, event: ChatEvent): ChatEventObject {
   switch (event.type) {
     case 'content':
       return {
@@ -69,7 +68,7 @@ export function encodeChatEvent(completionId: string, event: Numbered<ChatEvent>
     }
     case 'toolCall': {
       const { type: _, ...call } = event;
-      return { __typename: 'ChatToolCallDelta', completionId, ...call };
+      return { __typename: 'ChatToolCallDelta', completionId, sequence, ...call };
     }
     case 'queued':
       return { __typename: 'ChatQueued', completionId, sequence, position: event.position };
@@ -99,7 +98,7 @@ export const ChatEventInterface = builder.interfaceRef<ChatEventObject>('ChatCom
     completionId: t.exposeID('completionId', { description: COMPLETION_ID }),
     sequence: t.exposeInt('sequence', {
       description:
-        'The place in the answer, from 0. It grows from event to event; where deltas were joined, it is that of the last one.',
+        'The place in the answer, from 0. It grows by one from event to event, so that a missing one would show.',
     }),
   }),
 });

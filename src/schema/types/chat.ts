@@ -1,6 +1,6 @@
 import type { Exchange } from '../../core/gateway.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
-import type { ChatEvent, Numbered } from '../../domain/event.ts';
+import type { ChatEvent } from '../../domain/event.ts';
 import { foldChat } from '../../domain/result.ts';
 import { builder } from '../builder.ts';
 import { decodeChat } from '../chat-request.ts';
@@ -99,23 +99,22 @@ function streamChat(
 function createEncoder(
   exchange: Pick<Exchange<ChatEvent>, 'id'> & Partial<Exchange<ChatEvent>>,
   context: GraphQLContext,
-): EventEncoder<Numbered<ChatEvent>, ChatEventObject> {
+): EventEncoder<ChatEvent, ChatEventObject> {
   const completionId = completionIdOf(exchange);
-  let next = 0;
+  let sequence = 0;
   let isFinished = false;
 
   const fail = (error: GatewayError): ChatEventObject | undefined => {
     noteLimits(exchange, context);
     if (isFinished || error.code === 'client_closed') return undefined;
-    return { __typename: 'ChatFailed', completionId, sequence: next, error: encodeError(error, context) };
+    return { __typename: 'ChatFailed', completionId, sequence, error: encodeError(error, context) };
   };
 
   return {
     encode(event) {
-      if (next === 0) noteLimits(exchange, context);
-      next = event.sequence + 1;
+      if (sequence === 0) noteLimits(exchange, context);
       isFinished = event.type === 'finished';
-      return encodeChatEvent(completionId, event);
+      return encodeChatEvent(completionId, sequence++, event);
     },
     fail(thrown) {
       // The core has logged its own failures by then.

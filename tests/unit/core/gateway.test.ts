@@ -9,7 +9,6 @@ import {
   backend,
   chatRequest,
   collect,
-  content,
   createPipeline,
   finished,
   model,
@@ -49,16 +48,6 @@ function setUp() {
 }
 
 describe('an exchange', () => {
-  test('numbers its events from 0 without gaps, over all batches', async () => {
-    const { pipeline, gateway, caller } = setUp();
-    pipeline.script('ollama-1', async function* () {
-      yield [started(), content('a')];
-      yield [content('b'), finished()];
-    });
-    const events = await collect(gateway.chat(chatRequest(), caller).events);
-    expect(events.map((event) => event.sequence)).toEqual([0, 1, 2, 3]);
-  });
-
   test('has an id of its own, which is the record’s', async () => {
     const { pipeline, gateway, caller } = setUp();
     pipeline.script('ollama-1', async function* () {

@@ -1,28 +1,25 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { Cancellable } from '../../../src/core/stream.ts';
-import type { ChatEvent, Numbered } from '../../../src/domain/event.ts';
+import type { ChatEvent } from '../../../src/domain/event.ts';
 import { coalesce } from '../../../src/schema/coalesce.ts';
 import { createTestClock, type TestClock } from '../../support/clock.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
 
-type Event = Numbered<ChatEvent>;
-
 /** A source that a test feeds by hand. */
 function createSource() {
-  const waiting: PromiseWithResolvers<IteratorResult<readonly Event[]>>[] = [];
-  let sequence = 0;
+  const waiting: PromiseWithResolvers<IteratorResult<readonly ChatEvent[]>>[] = [];
   let returned = 0;
   const take = () => {
     const asked = waiting.shift();
     if (!asked) throw new Error('nobody asks for a batch');
     return asked;
   };
-  const stream: Cancellable<Event> = {
+  const stream: Cancellable<ChatEvent> = {
     [Symbol.asyncIterator]() {
       return this;
     },
     next() {
-      const asked = Promise.withResolvers<IteratorResult<readonly Event[]>>();
+      const asked = Promise.withResolvers<IteratorResult<readonly ChatEvent[]>>();
       waiting.push(asked);
       return asked.promise;
     },
@@ -35,8 +32,7 @@ function createSource() {
     stream,
     asked: () => waiting.length,
     returned: () => returned,
-    send: (...events: ChatEvent[]) =>
-      take().resolve({ done: false, value: events.map((event) => ({ ...event, sequence: sequence++ })) }),
+    send: (...events: ChatEvent[]) => take().resolve({ done: false, value: events }),
     end: () => take().resolve({ done: true, value: undefined }),
     fail: (error: Error) => take().reject(error),
   };
@@ -47,7 +43,7 @@ const call: ChatEvent = { type: 'toolCall', choice: 0, index: 0, id: 'c', name: 
 
 let clock: TestClock;
 let source: ReturnType<typeof createSource>;
-let joined: Cancellable<Event>;
+let joined: Cancellable<ChatEvent>;
 
 beforeEach(() => {
   clock = createTestClock();
@@ -55,18 +51,16 @@ beforeEach(() => {
   joined = coalesce(source.stream, 50, clock);
 });
 
-/** What comes next, each event as `sequence text`. */
+/** What comes next, each event as its text or type. */
 async function next(): Promise<readonly string[] | undefined> {
   const { done, value } = await joined.next();
-  return done
-    ? undefined
-    : value.map((event) => `${event.sequence} ${'text' in event ? event.text : event.type}`);
+  return done ? undefined : value.map((event) => ('text' in event ? event.text : event.type));
 }
 
 async function sendFirst(): Promise<void> {
   const first = next();
   source.send(started(), content('a'));
-  expect(await first).toEqual(['0 started', '1 a']);
+  expect(await first).toEqual(['started', 'a']);
 }
 
 describe('joining deltas', () => {
@@ -74,7 +68,7 @@ describe('joining deltas', () => {
     await sendFirst();
     const asked = next();
     source.send(reasoning('thinks'), content('other', 1));
-    expect(await asked).toEqual(['2 thinks', '3 other']);
+    expect(await asked).toEqual(['thinks', 'other']);
     expect(clock.pending()).toBe(0);
   });
 
@@ -87,7 +81,7 @@ describe('joining deltas', () => {
     await clock.advance(19);
     expect(await Promise.race([asked, 'still waiting'])).toBe('still waiting');
     await clock.advance(1);
-    expect(await asked).toEqual(['4 bcd']);
+    expect(await asked).toEqual(['bcd']);
     expect(clock.pending()).toBe(0);
   });
 
@@ -97,7 +91,7 @@ describe('joining deltas', () => {
       const asked = next();
       source.send(content(text));
       await clock.advance(50);
-      expect(await asked).toEqual([`${text === 'b' ? 2 : 3} ${text}`]);
+      expect(await asked).toEqual([text]);
       // The read that was under way when the window closed serves the next one.
       expect(source.asked()).toBe(1);
     }
@@ -107,11 +101,11 @@ describe('joining deltas', () => {
     await sendFirst();
     const asked = next();
     source.send(content('b'), content('c'), call, finished());
-    expect(await asked).toEqual(['3 bc', '4 toolCall', '5 finished']);
+    expect(await asked).toEqual(['bc', 'toolCall', 'finished']);
     expect(clock.pending()).toBe(0);
   });
 
-  test('choices do not mix, and sequences grow', async () => {
+  test('choices do not mix', async () => {
     await sendFirst();
     const warmUp = next();
     source.send(content('x', 1));
@@ -119,7 +113,7 @@ describe('joining deltas', () => {
     const asked = next();
     source.send(content('b'), content('y', 1), content('c'), content('z', 1), content('d'));
     await clock.advance(50);
-    expect(await asked).toEqual(['6 yz', '7 bcd']);
+    expect(await asked).toEqual(['bcd', 'yz']);
   });
 
   test('text and thoughts that take turns keep their order', async () => {
@@ -130,7 +124,7 @@ describe('joining deltas', () => {
     const asked = next();
     source.send(content('b'), reasoning('s'), reasoning('t'), content('c'));
     await clock.advance(50);
-    expect(await asked).toEqual(['3 b', '5 st', '6 c']);
+    expect(await asked).toEqual(['b', 'st', 'c']);
   });
 
   test('log probabilities are kept in order', async () => {
@@ -143,7 +137,7 @@ describe('joining deltas', () => {
     );
     await clock.advance(50);
     expect((await asked).value).toEqual([
-      { type: 'content', choice: 0, text: 'bc', sequence: 3, logprobs: [logprob('b'), logprob('c')] },
+      { type: 'content', choice: 0, text: 'bc', logprobs: [logprob('b'), logprob('c')] },
     ]);
   });
 
@@ -152,11 +146,11 @@ describe('joining deltas', () => {
     const asked = next();
     source.send(content('b'));
     await clock.advance(50);
-    expect(await asked).toEqual(['2 b']);
+    expect(await asked).toEqual(['b']);
     // The source is being read already; what comes now finds nobody waiting.
     source.send(content('c'), call);
     await clock.advance(50);
-    expect(await next()).toEqual(['3 c', '4 toolCall']);
+    expect(await next()).toEqual(['c', 'toolCall']);
   });
 });
 
@@ -167,7 +161,7 @@ describe('the end of the source', () => {
     source.send(content('b'));
     await clock.advance(1);
     source.end();
-    expect(await asked).toEqual(['2 b']);
+    expect(await asked).toEqual(['b']);
     expect(await next()).toBeUndefined();
     expect(clock.pending()).toBe(0);
   });
@@ -178,7 +172,7 @@ describe('the end of the source', () => {
     source.send(content('b'));
     await clock.advance(1);
     source.fail(new Error('cut'));
-    expect(await asked).toEqual(['2 b']);
+    expect(await asked).toEqual(['b']);
     await expect(joined.next()).rejects.toThrow('cut');
     expect(clock.pending()).toBe(0);
   });

@@ -140,8 +140,8 @@ describe('a chat', () => {
     expect(events.map((event) => [event['sequence'], event['content'] ?? event['__typename']])).toEqual([
       [0, 'ChatStarted'],
       [1, 'a'],
-      [4, 'bcd'],
-      [5, 'ChatFinished'],
+      [2, 'bcd'],
+      [3, 'ChatFinished'],
     ]);
     expect(harness.clock.pending()).toBe(0);
   });
@@ -197,8 +197,8 @@ describe('a failure', () => {
     expect(events.map((event) => [event['sequence'], event['content'] ?? event['__typename']])).toEqual([
       [0, 'ChatStarted'],
       [1, 'a'],
-      [3, 'bc'],
-      [4, 'ChatFailed'],
+      [2, 'bc'],
+      [3, 'ChatFailed'],
     ]);
   });
 

@@ -1,0 +1,170 @@
+import { describe, expect, test } from '@jest/globals';
+import { type Stage, staged } from '../../../src/core/stage.ts';
+import type { Cancellable } from '../../../src/core/stream.ts';
+
+type Batches = readonly (readonly number[])[];
+
+/** A stream of these batches, and then its end or this failure. */
+function createSource(batches: Batches, failure?: Error) {
+  const rest = [...batches];
+  let left = 0;
+  const stream: Cancellable<number> = {
+    [Symbol.asyncIterator]() {
+      return this;
+    },
+    async next() {
+      const value = rest.shift();
+      if (value) return { done: false, value };
+      if (failure) throw failure;
+      return { done: true, value: undefined };
+    },
+    async return() {
+      left++;
+      return { done: true, value: undefined };
+    },
+  };
+  return { stream, left: () => left };
+}
+
+/** Two stages around a source, and what is called of them, in order. */
+function nest(batches: Batches, { failure, inner = {}, outer = {} }: Partial<Hooks> = {}) {
+  const calls: string[] = [];
+  const source = createSource(batches, failure);
+  const note = (name: string, within: () => AsyncIterable<readonly number[]>, own: Own): Stage<number> => ({
+    open() {
+      calls.push(`${name} opens`);
+      return within();
+    },
+    ask: () => void calls.push(`${name} is asked`),
+    pass(batch) {
+      calls.push(`${name} passes ${batch}`);
+      return own.pass ? own.pass(batch) : batch;
+    },
+    fail(thrown) {
+      calls.push(`${name} fails: ${(thrown as Error).message}`);
+      return own.fail ? own.fail(thrown) : thrown;
+    },
+    close() {
+      calls.push(`${name} closes`);
+      own.close?.();
+    },
+  });
+  const stream = staged(note('outer', () => staged(note('inner', () => source.stream, inner)), outer));
+  return { stream, calls, source };
+}
+
+type Own = Partial<Pick<Stage<number>, 'pass' | 'fail' | 'close'>>;
+interface Hooks {
+  readonly failure: Error;
+  readonly inner: Own;
+  readonly outer: Own;
+}
+
+const explode = (message: string) => () => {
+  throw new Error(message);
+};
+
+describe('a stage around a stage', () => {
+  test('sees each batch after the one within, and closes after it', async () => {
+    const { stream, calls } = nest([[1], [2]], {
+      inner: { pass: (batch) => batch.map((one) => one * 10) },
+      outer: { pass: (batch) => [...batch, 0] },
+    });
+    expect(calls).toEqual([]);
+    expect(await stream.next()).toEqual({ done: false, value: [10, 0] });
+    expect(calls.splice(0)).toEqual([
+      'outer is asked',
+      'outer opens',
+      'inner is asked',
+      'inner opens',
+      'inner passes 1',
+      'outer passes 10',
+    ]);
+    expect(await stream.next()).toEqual({ done: false, value: [20, 0] });
+    expect(calls.splice(0).toSorted()).toEqual([
+      'inner is asked',
+      'inner passes 2',
+      'outer is asked',
+      'outer passes 20',
+    ]);
+    expect((await stream.next()).done).toBe(true);
+    expect(calls.slice(-2)).toEqual(['inner closes', 'outer closes']);
+    calls.length = 0;
+    expect((await stream.next()).done).toBe(true);
+    expect(calls).toEqual([]);
+  });
+
+  test('gets the failure that the one within has made of it', async () => {
+    const { stream, calls } = nest([], {
+      failure: new Error('lost'),
+      inner: { fail: () => new Error('late') },
+    });
+    await expect(stream.next()).rejects.toThrow('late');
+    expect(calls.slice(-4)).toEqual([
+      'inner fails: lost',
+      'inner closes',
+      'outer fails: late',
+      'outer closes',
+    ]);
+  });
+
+  test('that refuses a batch has left what is within', async () => {
+    const { stream, calls, source } = nest([[1]], { outer: { pass: explode('too much') } });
+    await expect(stream.next()).rejects.toThrow('too much');
+    expect(source.left()).toBe(1);
+    expect(calls.slice(-3)).toEqual(['inner closes', 'outer fails: too much', 'outer closes']);
+  });
+
+  test('fails for what the one within refuses', async () => {
+    const { stream, calls } = nest([[1]], { inner: { pass: explode('too much') } });
+    await expect(stream.next()).rejects.toThrow('too much');
+    expect(calls.slice(-4)).toEqual([
+      'inner fails: too much',
+      'inner closes',
+      'outer fails: too much',
+      'outer closes',
+    ]);
+  });
+
+  test('is closed though the one within throws when it closes', async () => {
+    const ended = nest([], { inner: { close: explode('a bug') } });
+    await expect(ended.stream.next()).rejects.toThrow('a bug');
+    expect(ended.calls.at(-1)).toBe('outer closes');
+
+    const failed = nest([], { failure: new Error('lost'), inner: { close: explode('a bug') } });
+    await expect(failed.stream.next()).rejects.toThrow('a bug');
+    expect(failed.calls.at(-1)).toBe('outer closes');
+
+    const left = nest([[1]], { inner: { close: explode('a bug') } });
+    await left.stream.next();
+    await expect(left.stream.return?.()).rejects.toThrow('a bug');
+    expect(left.calls.at(-1)).toBe('outer closes');
+  });
+
+  test('closes once when it is left, and leaves what is within', async () => {
+    const { stream, calls, source } = nest([[1], [2]]);
+    await stream.next();
+    await stream.return?.();
+    await stream.return?.();
+    expect(source.left()).toBe(1);
+    expect(calls.slice(-2)).toEqual(['inner closes', 'outer closes']);
+    expect(calls.filter((call) => call.endsWith('closes'))).toHaveLength(2);
+  });
+
+  test('is not even opened where nobody asked for anything', async () => {
+    const { stream, calls } = nest([[1]]);
+    await stream.return?.();
+    expect((await stream.next()).done).toBe(true);
+    expect(calls).toEqual([]);
+  });
+
+  test('closes what had been opened when the one within cannot be', async () => {
+    const calls: string[] = [];
+    const stream = staged<number>({
+      open: () => staged<number>({ open: explode('refused'), close: () => void calls.push('inner closes') }),
+      close: () => void calls.push('outer closes'),
+    });
+    await expect(stream.next()).rejects.toThrow('refused');
+    expect(calls).toEqual(['inner closes', 'outer closes']);
+  });
+});
