@@ -4,6 +4,8 @@ import { type Head, type ResponseListener, ResponseParser } from './response.ts'
 
 /** Whoever waits for an answer. After its end or its failure it is told nothing more. */
 export interface Listener extends ResponseListener {
+  /** All of what has been read at once has been passed on. Not called for the read with the end in it. */
+  onRead(): void;
   onFailure(error: Error): void;
 }
 
@@ -165,7 +167,7 @@ class Connection implements ResponseListener {
       noDelay: true,
       keepAlive: true,
       keepAliveInitialDelay: PROBE_AFTER_MS,
-      onread: { buffer: READ_BUFFER, callback: (length) => this.#read(READ_BUFFER.subarray(0, length)) },
+      onread: { buffer: READ_BUFFER, callback: (length) => this.#read(length) },
     };
     const secure = isSecure && { ALPNProtocols: ['http/1.1'], ...(isIP(host) === 0 && { servername: host }) };
     this.#socket = secure ? connectSecure({ ...options, ...secure }) : connectPlain(options);
@@ -220,8 +222,8 @@ class Connection implements ResponseListener {
     this.#request?.listener.onHead(head);
   }
 
-  onBody(bytes: Buffer): void {
-    this.#request?.listener.onBody(bytes);
+  onBody(bytes: Buffer, start: number, end: number): void {
+    this.#request?.listener.onBody(bytes, start, end);
   }
 
   onEnd(): void {
@@ -229,13 +231,14 @@ class Connection implements ResponseListener {
   }
 
   /** @returns whether to go on reading. */
-  #read(bytes: Buffer): boolean {
+  #read(length: number): boolean {
     try {
-      this.#parser.push(bytes);
+      this.#parser.push(READ_BUFFER, length);
     } catch (error) {
       this.destroy(error as Error);
       return false;
     }
+    this.#request?.listener.onRead();
     // Not before all that was read has been looked at: what follows an answer is not the answer to the next request.
     if (this.#parser.isDone && !this.#socket.destroyed) this.#free();
     return !this.#socket.isPaused();

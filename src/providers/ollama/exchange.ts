@@ -22,7 +22,10 @@ export class Exchange implements Listener {
   #waitingBytes = 0;
   #ended = false;
   #failure: Error | undefined;
-  #wake: (() => void) | undefined;
+  #waiting:
+    | { readonly resolve: (bytes: Buffer | undefined) => void; readonly reject: (error: Error) => void }
+    | undefined;
+  #awaitedHead: PromiseWithResolvers<Head> | undefined;
   #discarding: { bytes: number; readonly timer: NodeJS.Timeout } | undefined;
 
   constructor(backend: string, signal: AbortSignal) {
@@ -32,33 +35,23 @@ export class Exchange implements Listener {
     else signal.addEventListener('abort', this.#abort, { once: true });
   }
 
-  /** @throws GatewayError, or the signal's reason. */
-  async head(): Promise<Head> {
-    while (!this.#head) {
-      if (this.#failure) throw this.#failure;
-      await this.#change();
-    }
-    return this.#head;
+  /** Rejects with a GatewayError, or the signal's reason. */
+  head(): Promise<Head> {
+    const awaited = Promise.withResolvers<Head>();
+    this.#awaitedHead = awaited;
+    this.#serve();
+    return awaited.promise;
   }
 
   /**
-   * The bytes that have come since the last call, once there are some; `undefined` after the end.
-   * @throws GatewayError where the connection failed before the end, or the signal's reason.
+   * The bytes that have come since the last call, once there are some; `undefined` after the end. Rejects with a
+   * GatewayError where the connection failed before the end, or with the signal's reason. Asked once at a time.
    */
-  async read(): Promise<Buffer | undefined> {
-    for (;;) {
-      const { 0: first, length } = this.#chunks;
-      if (first) {
-        const bytes = length === 1 ? first : Buffer.concat(this.#chunks);
-        this.#chunks = [];
-        this.#waitingBytes = 0;
-        this.#sent?.resume();
-        return bytes;
-      }
-      if (this.#failure) throw this.#failure;
-      if (this.#ended) return undefined;
-      await this.#change();
-    }
+  read(): Promise<Buffer | undefined> {
+    return new Promise((resolve, reject) => {
+      this.#waiting = { resolve, reject };
+      this.#serve();
+    });
   }
 
   /** The answer is no longer wanted: ends the exchange and closes its connection, unless it is over already. */
@@ -88,19 +81,25 @@ export class Exchange implements Listener {
 
   onHead(head: Head): void {
     this.#head = head;
-    this.#notify();
+    this.#serve();
   }
 
-  onBody(bytes: Buffer): void {
+  onBody(bytes: Buffer, start: number, end: number): void {
+    const length = end - start;
     if (this.#discarding) {
-      this.#discarding.bytes += bytes.length;
+      this.#discarding.bytes += length;
       if (this.#discarding.bytes > DISCARD_BYTES) this.cancel();
       return;
     }
-    this.#chunks.push(Buffer.from(bytes));
-    this.#waitingBytes += bytes.length;
+    const chunk = Buffer.allocUnsafe(length);
+    bytes.copy(chunk, 0, start, end);
+    this.#chunks.push(chunk);
+    this.#waitingBytes += length;
     if (this.#waitingBytes >= HIGH_WATER_BYTES) this.#sent?.pause();
-    this.#notify();
+  }
+
+  onRead(): void {
+    this.#serve();
   }
 
   onEnd(): void {
@@ -128,17 +127,35 @@ export class Exchange implements Listener {
   #settle(): void {
     this.#signal.removeEventListener('abort', this.#abort);
     clearTimeout(this.#discarding?.timer);
-    this.#notify();
+    this.#serve();
   }
 
-  #change(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#wake = resolve;
-    });
+  /** Gives whoever waits what there is. */
+  #serve(): void {
+    this.#serveHead();
+    const waiting = this.#waiting;
+    if (!waiting) return;
+    if (this.#chunks.length > 0) waiting.resolve(this.#takeChunks());
+    else if (this.#failure) waiting.reject(this.#failure);
+    else if (this.#ended) waiting.resolve(undefined);
+    else return;
+    this.#waiting = undefined;
   }
 
-  #notify(): void {
-    this.#wake?.();
-    this.#wake = undefined;
+  #serveHead(): void {
+    if (!this.#awaitedHead) return;
+    if (this.#head) this.#awaitedHead.resolve(this.#head);
+    else if (this.#failure) this.#awaitedHead.reject(this.#failure);
+    else return;
+    this.#awaitedHead = undefined;
+  }
+
+  #takeChunks(): Buffer {
+    const { 0: first, length } = this.#chunks;
+    const bytes = length === 1 && first ? first : Buffer.concat(this.#chunks);
+    this.#chunks = [];
+    this.#waitingBytes = 0;
+    this.#sent?.resume();
+    return bytes;
   }
 }

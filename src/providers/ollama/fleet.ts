@@ -1,15 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import type { ChatProvider, Clock, Telemetry } from '../../core/ports.ts';
-import type { ChatRequest, EmbeddingRequest } from '../../domain/chat.ts';
+import type { EmbeddingRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
-import type { ChatStream, EmbeddingStream } from '../../domain/event.ts';
+import type { EmbeddingStream } from '../../domain/event.ts';
 import type { Backend } from '../../domain/model.ts';
 import { type DetailsCache, WatchedBackend } from './backend.ts';
+import { ChatAnswer } from './chat.ts';
 import { createOllamaClient, type OllamaClient } from './client.ts';
-import { createChatDecoder } from './decode.ts';
 import { decodeEmbedding } from './embedding.ts';
-import { encodeChat, encodeEmbedding, type Settings, withinStack } from './encode.ts';
-import type { Exchange } from './exchange.ts';
+import { encodeEmbedding, type Settings } from './encode.ts';
 
 export interface FleetOptions {
   /** Base addresses. Their order gives the labels: `ollama-1`, `ollama-2`, … */
@@ -64,7 +62,8 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
       if (clock.now() - lastLook.at >= 1000) lastLook = { at: clock.now(), done: lookEverywhere() };
       return lastLook.done;
     },
-    chat: (id, request, signal, onRead) => chat(members.get(id), request, settings, signal, onRead),
+    chat: (id, request, signal, onRead) =>
+      new ChatAnswer(() => known(members.get(id)), { request, settings, signal, onRead }),
     embed: (id, request, signal) => embed(members.get(id), request, settings, signal),
     async close() {
       const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');
@@ -111,55 +110,6 @@ function createMember(
 function known(member: Member | undefined): Member {
   if (member) return member;
   throw new GatewayError('upstream_unavailable', 'There is no such model server.');
-}
-
-async function* chat(
-  member: Member | undefined,
-  request: ChatRequest,
-  settings: Settings,
-  signal: AbortSignal,
-  onRead: (withheld: number) => void = () => undefined,
-): ChatStream {
-  const { backend, client } = known(member);
-  const model = backend.seen.models.get(request.model);
-  const encoded = withinStack(() => {
-    const { body, ...rest } = encodeChat(request, model, settings);
-    return { ...rest, body: JSON.stringify(body), constrained: body.format !== undefined };
-  });
-  const { body, ...context } = encoded;
-  const decoder = createChatDecoder({
-    ...context,
-    model: request.model,
-    backend: backend.seen.id,
-    parallelToolCalls: request.parallelToolCalls,
-    logprobs: request.logprobs !== undefined,
-    randomBytes,
-  });
-  const visit = backend.enter(signal);
-  let exchange: Exchange | undefined;
-  try {
-    exchange = await client.open({ path: '/api/chat', body }, visit.signal);
-    visit.answered();
-    while (!decoder.finished) {
-      const bytes = await exchange.read();
-      backend.noteLife();
-      const events = bytes ? decoder.push(bytes) : decoder.end();
-      onRead(decoder.withheld);
-      // Given back before the events are handed over: a reader that has the last one need not come back for more.
-      if (decoder.finished) {
-        exchange.release();
-        visit.leave();
-      }
-      if (events.length > 0) yield events;
-      if (decoder.failure) throw decoder.failure;
-    }
-  } catch (error) {
-    backend.noteFailure(error);
-    throw error;
-  } finally {
-    if (!decoder.finished) exchange?.cancel();
-    visit.leave();
-  }
 }
 
 /** Ample for the longest vectors there are, so that a hostile answer cannot fill the memory. */

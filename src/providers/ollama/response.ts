@@ -1,8 +1,8 @@
 /** What is read of an answer, in its order. */
 export interface ResponseListener {
   onHead(head: Head): void;
-  /** @param bytes of the body, only valid during the call. */
-  onBody(bytes: Buffer): void;
+  /** A part of the body: these bytes from `start` to `end`, which are others after the call. */
+  onBody(bytes: Buffer, start: number, end: number): void;
   onEnd(): void;
 }
 
@@ -20,7 +20,12 @@ export class UnreadableResponse extends Error {
 /** Of a head, of a chunk's size with its extensions, and of all trailers together. */
 const MAX_LINES_BYTES = 16 * 1024;
 
+/** Characters of a chunk's size below 256 MB. */
+const MAX_FRAMING_LINE = 7;
+
+const CR = 0x0d;
 const LF = 0x0a;
+const NOTHING = Buffer.alloc(0);
 
 type State =
   | 'head'
@@ -39,7 +44,9 @@ type State =
 export class ResponseParser {
   readonly #listener: ResponseListener;
   #state: State = 'head';
+  #bytes: Buffer = NOTHING;
   #at = 0;
+  #end = 0;
   #line = '';
   #lines: string[] = [];
   #linesBytes = 0;
@@ -72,10 +79,15 @@ export class ResponseParser {
     this.#become('head');
   }
 
-  /** @throws UnreadableResponse */
-  push(bytes: Buffer): void {
+  /**
+   * Reads so many bytes from the start of these.
+   * @throws UnreadableResponse
+   */
+  push(bytes: Buffer, length = bytes.length): void {
+    this.#bytes = bytes;
     this.#at = 0;
-    while (this.#at < bytes.length) this.#step(bytes);
+    this.#end = length;
+    while (this.#at < length) this.#step();
   }
 
   /** The server has ended its side of the connection, which completes an answer without a length and no other. */
@@ -83,20 +95,20 @@ export class ResponseParser {
     if (this.#state === 'bodyUntilClose') this.#finish();
   }
 
-  #step(bytes: Buffer): void {
+  #step(): void {
     switch (this.#state) {
       case 'fixedBody':
       case 'chunk':
-        this.#passOn(bytes);
+        this.#passOn();
         return;
       case 'bodyUntilClose':
-        this.#listener.onBody(bytes.subarray(this.#at));
-        this.#at = bytes.length;
+        this.#listener.onBody(this.#bytes, this.#at, this.#end);
+        this.#at = this.#end;
         return;
       case 'done':
         throw new UnreadableResponse('more than the answer');
       default: {
-        const line = this.#readLine(bytes);
+        const line = this.#readLine();
         if (line !== undefined) this.#take(line);
       }
     }
@@ -106,7 +118,7 @@ export class ResponseParser {
     switch (this.#state) {
       case 'head':
         if (line !== '') this.#lines.push(line);
-        else this.#begin(parseHead(this.#lines));
+        else this.#begin(parseHead(this.#lines.splice(0)));
         return;
       case 'chunkSize':
         this.#remaining = parseChunkSize(line);
@@ -145,12 +157,12 @@ export class ResponseParser {
     if (isEmpty) this.#finish();
   }
 
-  #passOn(bytes: Buffer): void {
-    const end = Math.min(bytes.length, this.#at + this.#remaining);
-    const part = bytes.subarray(this.#at, end);
+  #passOn(): void {
+    const start = this.#at;
+    const end = Math.min(this.#end, start + this.#remaining);
     this.#at = end;
-    this.#remaining -= part.length;
-    this.#listener.onBody(part);
+    this.#remaining -= end - start;
+    this.#listener.onBody(this.#bytes, start, end);
     if (this.#remaining > 0) return;
     if (this.#state === 'chunk') this.#become('chunkEnd');
     else this.#finish();
@@ -163,23 +175,43 @@ export class ResponseParser {
 
   #become(state: State): void {
     this.#state = state;
-    this.#lines = [];
     this.#linesBytes = 0;
   }
 
   /** @returns undefined where its end is still to come. */
-  #readLine(bytes: Buffer): string | undefined {
-    const end = bytes.indexOf(LF, this.#at);
-    const until = end < 0 ? bytes.length : end;
+  #readLine(): string | undefined {
+    const short = this.#readFramingLine();
+    if (short !== undefined) return short;
+    const end = this.#bytes.subarray(0, this.#end).indexOf(LF, this.#at);
+    const until = end < 0 ? this.#end : end;
     this.#linesBytes += until - this.#at;
     if (this.#linesBytes > MAX_LINES_BYTES) throw new UnreadableResponse('a head that is too long');
-    const line = this.#line + bytes.toString('latin1', this.#at, until);
+    const line = this.#line + this.#bytes.toString('latin1', this.#at, until);
     this.#at = until + 1;
     this.#line = end < 0 ? line : '';
     if (this.#state === 'head' && this.#lines.length === 0) requireProtocol(line);
     if (end < 0) return undefined;
     if (!line.endsWith('\r')) throw new UnreadableResponse('a line without its end');
     return line.slice(0, -1);
+  }
+
+  /**
+   * The lines around a chunk are a few characters, and for these a loop costs less than calls to search and to decode.
+   * @returns undefined where it is not as simple as that.
+   */
+  #readFramingLine(): string | undefined {
+    if (this.#line !== '' || (this.#state !== 'chunkSize' && this.#state !== 'chunkEnd')) return undefined;
+    const last = Math.min(this.#at + MAX_FRAMING_LINE, this.#end - 2);
+    let line = '';
+    for (let at = this.#at; at <= last; at++) {
+      const byte = this.#bytes[at] ?? 0;
+      if (byte === CR && this.#bytes[at + 1] === LF) {
+        this.#at = at + 2;
+        return line;
+      }
+      line += String.fromCharCode(byte);
+    }
+    return undefined;
   }
 }
 

@@ -61,9 +61,10 @@ function ask(connections: Connections, text: string) {
     onHead: ({ status }) => {
       heard.status = status;
     },
-    onBody: (bytes) => {
-      heard.body += bytes;
+    onBody: (bytes, start, end) => {
+      heard.body += bytes.toString('latin1', start, end);
     },
+    onRead: () => undefined,
     onEnd: () => {
       heard.ended = true;
     },

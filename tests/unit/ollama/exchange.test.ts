@@ -20,7 +20,10 @@ function connect(exchange: Exchange) {
   return {
     connection,
     answer: () => exchange.onHead({ status: 200, headers: {} }),
-    send: (bytes: number) => exchange.onBody(Buffer.alloc(bytes, 'x')),
+    send(bytes: number) {
+      exchange.onBody(Buffer.alloc(bytes + 2, 'x'), 1, bytes + 1);
+      exchange.onRead();
+    },
   };
 }
 
@@ -47,8 +50,8 @@ describe('an exchange', () => {
   test('keeps what it was given, though the bytes are others afterwards', async () => {
     const { exchange, answer } = open();
     answer();
-    const bytes = Buffer.from('one');
-    exchange.onBody(bytes);
+    const bytes = Buffer.from('no, one of many');
+    exchange.onBody(bytes, 4, 7);
     bytes.fill('x');
     expect(String(await exchange.read())).toBe('one');
   });

@@ -12,8 +12,8 @@ function startParser() {
   const last = () => answers.at(-1) as Answer;
   const parser = new ResponseParser({
     onHead: (head) => void answers.push({ head, body: '', ended: false }),
-    onBody(bytes) {
-      last().body += bytes.toString('latin1');
+    onBody(bytes, start, end) {
+      last().body += bytes.toString('latin1', start, end);
     },
     onEnd() {
       last().ended = true;
