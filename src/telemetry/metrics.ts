@@ -1,9 +1,10 @@
 import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry, register } from 'prom-client';
+import { Counter, collectDefaultMetrics, Gauge, Registry, register } from 'prom-client';
 import type { DependencyState, Telemetry, UsageBacklog } from '../core/ports.ts';
 import type { Backend } from '../domain/model.ts';
 import type { UsageRecord } from '../domain/record.ts';
+import { createHistogram } from './histogram.ts';
 import { createModelLabels } from './models.ts';
 
 export interface MetricsOptions {
@@ -71,8 +72,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     limitHit: (limit) => limitsHit.inc({ limit }),
     recordsLost: (count) => addCount(recordsLost, count),
     async expose() {
-      const body = `${await registry.metrics()}\n${await register.metrics()}`;
-      return { contentType: registry.contentType, body };
+      const histograms = [...requests.histograms, ...models.histograms].map((one) => one.expose());
+      const parts = [await registry.metrics(), ...histograms, await register.metrics()];
+      return { contentType: registry.contentType, body: parts.join('\n') };
     },
   };
 }
@@ -93,19 +95,19 @@ function createRequestMetrics(registry: Registry) {
   });
   // From the start: what scales replicas by this takes one without it for one that it knows nothing of.
   for (const protocol of ['rest', 'graphql']) inFlight.set({ protocol, operation: 'chat' }, 0);
-  const duration = new Histogram({
+  const duration = createHistogram({
     name: `${PREFIX}request_duration_seconds`,
     help: 'From the arrival of a request to its end.',
-    labelNames: ['protocol', 'operation'],
+    labels: ['protocol', 'operation'],
     buckets: BUCKETS.request,
-    registers,
   });
   return {
     inFlight,
+    histograms: [duration],
     ended({ protocol, operation, status, errorCode, timings }: UsageRecord) {
       inFlight.dec({ protocol, operation });
       total.inc({ protocol, operation, status, code: errorCode ?? '' });
-      observeMs(duration.labels(protocol, operation), timings.totalMs);
+      observeMs(duration.of(protocol, operation), timings.totalMs);
     },
   };
 }
@@ -118,38 +120,36 @@ function createModelMetrics(registry: Registry, backends: MetricsOptions['backen
     labelNames: ['model', 'kind'],
     registers,
   });
-  const firstToken = new Histogram({
+  const firstToken = createHistogram({
     name: `${PREFIX}time_to_first_token_seconds`,
     help: 'From the arrival of a request to the first text, reasoning or tool call.',
-    labelNames: ['model'],
+    labels: ['model'],
     buckets: BUCKETS.firstToken,
-    registers,
   });
-  const tokenGap = new Histogram({
+  const tokenGap = createHistogram({
     name: `${PREFIX}time_between_tokens_seconds`,
     help: 'Between two network reads of one answer.',
-    labelNames: ['model'],
+    labels: ['model'],
     buckets: BUCKETS.tokenGap,
-    registers,
   });
-  const queue = new Histogram({
+  const queue = createHistogram({
     name: `${PREFIX}queue_seconds`,
     help: 'Waiting before the backend worked on a request.',
-    labelNames: ['model'],
+    labels: ['model'],
     buckets: BUCKETS.queue,
-    registers,
   });
   const of = createModelLabels(backends, (model) => ({
     prompt: tokens.labels(model, 'prompt'),
     completion: tokens.labels(model, 'completion'),
     reasoning: tokens.labels(model, 'reasoning'),
     cached: tokens.labels(model, 'cached'),
-    firstToken: firstToken.labels(model),
-    tokenGap: tokenGap.labels(model),
-    queue: queue.labels(model),
+    firstToken: firstToken.of(model),
+    tokenGap: tokenGap.of(model),
+    queue: queue.of(model),
   }));
   return {
     of,
+    histograms: [firstToken, tokenGap, queue],
     ended({ model, usage, timings }: UsageRecord) {
       const metrics = of(model);
       addCount(metrics.prompt, usage.promptTokens);
@@ -238,8 +238,8 @@ function registerMemoryLimits(registry: Registry): void {
 }
 
 /** Measurements come from outside; what is no number, or a negative one, is not one. */
-function observeMs(histogram: Histogram.Internal<string>, ms: number | undefined): void {
-  if (ms !== undefined && ms >= 0 && ms < Number.POSITIVE_INFINITY) histogram.observe(ms / 1000);
+function observeMs(observe: (seconds: number) => void, ms: number | undefined): void {
+  if (ms !== undefined && ms >= 0 && ms < Number.POSITIVE_INFINITY) observe(ms / 1000);
 }
 
 function addCount(counter: Counter.Internal, count: number | undefined): void {

@@ -239,9 +239,10 @@ function parseHead([first = '', ...lines]: readonly string[]): Head & { readonly
   return { minor, status: Number(status), headers };
 }
 
+const CHUNK_SIZE = /^[0-9a-fA-F]{1,8}[ \t]*(?:;|$)/;
+
 /** Of at most eight digits. Extensions mean nothing to anybody. */
 function parseChunkSize(line: string): number {
-  const digits = /^([0-9a-fA-F]{1,8})[ \t]*(?:;|$)/.exec(line)?.[1];
-  if (digits === undefined) throw new UnreadableResponse('a chunk without its size');
-  return Number.parseInt(digits, 16);
+  if (!CHUNK_SIZE.test(line)) throw new UnreadableResponse('a chunk without its size');
+  return Number.parseInt(line, 16);
 }
