@@ -1,5 +1,5 @@
 import { measureRepeated } from './streaming.ts';
-import { orFailure, type Workload, withContender } from './workload.ts';
+import { orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
 
 const NAME = 'burst';
 const STREAMS = 32;
@@ -10,7 +10,7 @@ export const burst: Workload = {
   name: NAME,
   about: `${STREAMS} streams at a time of ${TOKENS} tokens each, sent as fast as they are taken: how many tokens pass.`,
   async *run(bench) {
-    const times = bench.quick ? { warmUpMs: 2000, measureMs: 3000 } : { warmUpMs: 4000, measureMs: 8000 };
+    const times = { warmUpMs: warmUpMs(bench), measureMs: bench.quick ? 3000 : 8000 };
     for (let round = 0; round < bench.rounds; round++) {
       for (const { name, start } of bench.contenders) {
         bench.note(`${NAME}, round ${round + 1}: ${name}`);

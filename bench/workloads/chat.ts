@@ -3,7 +3,7 @@ import { runWrk } from '../load/wrk.ts';
 import { cpuMicros, residentMb, watchOtherCore } from '../machine.ts';
 import type { Sample } from '../samples.ts';
 import { MODEL } from '../upstream/wire.ts';
-import { type Bench, orFailure, type Workload, withContender } from './workload.ts';
+import { type Bench, orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
 
 const NAME = 'chat';
 export const CHAT_TOKENS = 8;
@@ -17,8 +17,6 @@ export const CHAT_BODY = JSON.stringify({
 });
 
 const CONNECTIONS = [1, 64, 300];
-/** What has run for less is still being compiled, and the larger a program the longer. */
-const WARM_UP_SECONDS = 12;
 
 /** Short answers in one piece. */
 export const chat: Workload = {
@@ -38,7 +36,7 @@ export const chat: Workload = {
 function measureContender(bench: Bench, contender: Contender, round: number): Promise<readonly Sample[]> {
   const seconds = bench.quick ? 2 : 8;
   return withContender(bench, contender.start, { tokens: CHAT_TOKENS }, async (running) => {
-    await load(running, 64, bench.quick ? 2 : WARM_UP_SECONDS);
+    await load(running, 64, warmUpMs(bench) / 1000);
     const samples: Sample[] = [];
     for (const connections of CONNECTIONS) {
       const figures = await load(running, connections, seconds);

@@ -1,6 +1,6 @@
 import type { Protocol } from '../load/clients.ts';
 import { measurePaced, scriptOf } from './streaming.ts';
-import { orFailure, type Workload, withContender } from './workload.ts';
+import { orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
 
 const NAME = 'graphql';
 const PROTOCOLS: readonly Protocol[] = ['rest', 'graphql-ws', 'graphql-sse'];
@@ -12,7 +12,7 @@ export const graphql: Workload = {
     'The same streams of the gateway in each of its protocols, a connection for each stream: 300 streams of 10 tokens/s, ' +
     'half the pace of the others, so that the dearest protocol still has time to spare.',
   async *run(bench) {
-    const times = bench.quick ? { warmUpMs: 3000, measureMs: 4000 } : { warmUpMs: 6000, measureMs: 12_000 };
+    const times = { warmUpMs: warmUpMs(bench), measureMs: bench.quick ? 4000 : 12_000 };
     const paced = { streams: 300, periodMs: 100, ...times };
     for (let round = 0; round < bench.rounds; round++) {
       for (const { name, start } of bench.contenders.filter(({ own }) => own)) {

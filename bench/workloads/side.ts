@@ -6,12 +6,11 @@ import type { ProbeFigures, ProbeLoad } from '../load/probe.ts';
 import { runWrk } from '../load/wrk.ts';
 import type { Sample } from '../samples.ts';
 import { CHAT_BODY, CHAT_PATH, CHAT_TOKENS } from './chat.ts';
-import { orFailure, type Workload, withContender } from './workload.ts';
+import { orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
 
 const NAME = 'side';
 const CONNECTIONS = 300;
 const PATHS = ['/health', '/v1/models'];
-const WARM_UP_SECONDS = 3;
 
 /** The small requests that must not wait behind the large ones. */
 export const side: Workload = {
@@ -24,7 +23,7 @@ export const side: Workload = {
         const place = { workload: NAME, subject: name, round };
         yield* await orFailure({ ...place, variant: 'all' }, () =>
           withContender(bench, start, { tokens: CHAT_TOKENS }, async (running) => {
-            const figures = await measure(running, bench.quick ? 4 : 10);
+            const figures = await measure(running, warmUpMs(bench), bench.quick ? 4 : 10);
             return figures.map((figure) => ({ ...place, ...figure }));
           }),
         );
@@ -35,11 +34,12 @@ export const side: Workload = {
 
 async function measure(
   { url, headers }: Running,
+  warmUpMs: number,
   seconds: number,
 ): Promise<readonly Pick<Sample, 'variant' | 'metrics' | 'errors'>[]> {
   const target = { url: url + CHAT_PATH, headers, body: CHAT_BODY, connections: CONNECTIONS };
-  const chats = runWrk({ ...target, seconds: WARM_UP_SECONDS + seconds + 2 });
-  await new Promise((resolve) => setTimeout(resolve, WARM_UP_SECONDS * 1000));
+  const chats = runWrk({ ...target, seconds: warmUpMs / 1000 + seconds + 2 });
+  await new Promise((resolve) => setTimeout(resolve, warmUpMs));
   const figures = await probe({ url, headers, paths: PATHS, seconds });
   const { errors } = await chats;
   return figures.map(({ path, p50Ms, p99Ms, errors: own }) => ({

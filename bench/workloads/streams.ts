@@ -1,7 +1,7 @@
 import type { Contender } from '../contenders/contender.ts';
 import type { Sample } from '../samples.ts';
 import { measurePaced, type PacedStreams, scriptOf } from './streaming.ts';
-import { type Bench, orFailure, type Workload, withContender } from './workload.ts';
+import { type Bench, orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
 
 const NAME = 'streams';
 /** So that the number of streams is all that differs between the variants of `flat`. */
@@ -15,7 +15,7 @@ export const streams: Workload = {
     'Streams at the pace of a model: what each token costs and how much later it arrives. 300 streams of 20 tokens/s; for ' +
     'the gateway also 10 to 1,000 streams that share 2,500 tokens/s, and 500 streams of 10 tokens/s for their memory.',
   async *run(bench) {
-    const times = bench.quick ? { warmUpMs: 3000, measureMs: 4000 } : { warmUpMs: 6000, measureMs: 12_000 };
+    const times = { warmUpMs: warmUpMs(bench), measureMs: bench.quick ? 4000 : 12_000 };
     for (let round = 0; round < bench.rounds; round++) {
       for (const contender of bench.contenders) {
         yield* measureOne(bench, contender, round, '300 streams', { streams: 300, periodMs: 50, ...times });

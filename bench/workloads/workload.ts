@@ -57,3 +57,8 @@ export async function orFailure(
     return [{ ...place, metrics: {}, errors: { [`failed: ${reason}`]: 1 } }];
   }
 }
+
+/** What has run for less is still being compiled, and the larger a program the longer. */
+export function warmUpMs({ quick }: Pick<Bench, 'quick'>): number {
+  return quick ? 3000 : 12_000;
+}

@@ -74,7 +74,8 @@ export function createScenario({
       passed(`${url}/ready answers 200`);
       await until('the migration to end', async () => (await stateOf(engine, 'migrate')) === 'exited 0');
       passed(`migrate has ended: ${(await engine.logs('migrate', 1)).trim()}`);
-      key = await createKey(engine);
+      // Right after the start the name of the database may lead nowhere for a moment.
+      key = await until('a key to be made', () => createKey(engine).catch(() => undefined));
       client = createClient(url, key.secret);
       passed('npm run keys has made a key inside a replica');
     },

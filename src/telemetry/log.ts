@@ -19,6 +19,8 @@ export interface Log {
 /** Unwritten bytes kept while nobody reads the output. Lines beyond them are dropped: a log must not end a gateway. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 const STANDARD_OUTPUT = 1;
+/** Lines of so long go out together: each write is a call of the system from another thread. */
+const GATHER_MS = 10;
 
 /**
  * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg` and the fields.
@@ -53,14 +55,21 @@ function standardOutput(): LogDestination & Pick<Log, 'flush'> {
   const output = createWriteStream('', { fd: STANDARD_OUTPUT, autoClose: false });
   // A full disk or a closed pipe costs lines, not requests.
   output.on('error', () => undefined);
+  let gathered = '';
+  let timer: NodeJS.Timeout | undefined;
+  const send = (onWritten?: () => void) => {
+    clearTimeout(timer);
+    const lines = gathered;
+    gathered = '';
+    if (output.destroyed) onWritten?.();
+    else output.write(lines, onWritten);
+  };
   return {
     write(line) {
-      if (!output.destroyed && output.writableLength < MAX_BUFFERED_BYTES) output.write(line);
+      if (output.writableLength + gathered.length >= MAX_BUFFERED_BYTES) return;
+      if (gathered === '') timer = setTimeout(send, GATHER_MS);
+      gathered += line;
     },
-    flush: () =>
-      new Promise((resolve) => {
-        if (output.destroyed) resolve();
-        else output.write('', () => resolve());
-      }),
+    flush: () => new Promise((resolve) => send(resolve)),
   };
 }
