@@ -47,8 +47,11 @@ async function startServer(listen: (onConnection: (socket: Socket) => void) => S
   return { peers, peerAt, port: (server.address() as AddressInfo).port };
 }
 
-function open(port: number, { most = 10, connectTimeoutMs = 5000, scheme = 'http' } = {}): Connections {
-  const url = new URL(`${scheme}://127.0.0.1:${port}`);
+function open(
+  port: number,
+  { most = 10, connectTimeoutMs = 5000, scheme = 'http', host = '127.0.0.1' } = {},
+): Connections {
+  const url = new URL(`${scheme}://${host}:${port}`);
   const connections = createConnections({ url, connectTimeoutMs, most });
   ends.push(() => connections.close(new Error('the test is over')));
   return connections;
@@ -252,6 +255,14 @@ describe('a request', () => {
     first.abort();
     peer.socket.write(answer('ok'));
     await until(() => second.ended);
+  });
+
+  test('finds a server by its name', async () => {
+    const { peerAt, port } = await startServer();
+    const asked = ask(open(port, { host: 'localhost' }), 'one');
+    (await peerAt(0)).socket.write(answer('ok'));
+    await until(() => asked.ended);
+    expect(asked.body).toBe('ok');
   });
 
   test('to where nobody listens fails as refused', async () => {
