@@ -139,7 +139,8 @@ describe('many requests at once', () => {
 describe('a complete answer', () => {
   /** More than the buffers of both ends of a connection take. */
   const LARGE = 'x'.repeat(32 * 2 ** 20);
-  const STALL_MS = 300;
+  // Half of what reading takes, and long for a machine to be away.
+  const STALL_MS = 800;
 
   test('that nobody reads does not stay in memory: its connection is cut', async () => {
     const { server, connect } = await startServer({
