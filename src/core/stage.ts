@@ -98,18 +98,22 @@ class Staged<E> implements Cancellable<E> {
       }
     } catch (thrown) {
       this.#within?.return?.().catch(() => undefined);
-      // To those within it was left.
-      closeAll(this.#stages.splice(0, passed));
-      return this.#refuse(thrown);
+      return this.#refuse(thrown, passed);
     }
     return batch === result.value ? result : { done: false, value: batch };
   };
 
-  /** Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance. */
-  readonly #refuse = (thrown: unknown): never => {
-    const wasOver = this.#over;
+  /**
+   * Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance.
+   * @param passed stages within the one that failed. To them the stream was left.
+   */
+  readonly #refuse = (thrown: unknown, passed = 0): never => {
+    const closes = !this.#over;
     this.#over = true;
-    throw this.#stages.reduce((failure, stage) => refused(stage, failure, !wasOver), thrown);
+    throw this.#stages.reduce(
+      (failure, stage, index) => refused(stage, failure, { fails: index >= passed, closes }),
+      thrown,
+    );
   };
 
   #end(): void {
@@ -120,10 +124,14 @@ class Staged<E> implements Cancellable<E> {
 }
 
 /** What a stage makes of a failure. What it throws itself comes in its place, and keeps no other from being closed. */
-function refused(stage: Pick<Stage<unknown>, 'fail' | 'close'>, thrown: unknown, closes: boolean): unknown {
+function refused(
+  stage: Pick<Stage<unknown>, 'fail' | 'close'>,
+  thrown: unknown,
+  { fails, closes }: { readonly fails: boolean; readonly closes: boolean },
+): unknown {
   try {
     try {
-      return stage.fail ? stage.fail(thrown) : thrown;
+      return fails && stage.fail ? stage.fail(thrown) : thrown;
     } finally {
       if (closes) stage.close?.();
     }

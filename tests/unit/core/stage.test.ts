@@ -135,6 +135,10 @@ describe('a stage around a stage', () => {
     await expect(failed.stream.next()).rejects.toThrow('a bug');
     expect(failed.calls.at(-1)).toBe('outer closes');
 
+    const refused = nest([[1]], { inner: { close: explode('a bug') }, outer: { pass: explode('too much') } });
+    await expect(refused.stream.next()).rejects.toThrow('a bug');
+    expect(refused.calls.at(-1)).toBe('outer closes');
+
     const left = nest([[1]], { inner: { close: explode('a bug') } });
     await left.stream.next();
     await expect(left.stream.return?.()).rejects.toThrow('a bug');
