@@ -12,13 +12,14 @@ export interface HistogramOptions {
  * thirtieth of what a token costs.
  */
 export interface Histogram {
-  /** @returns what observes for these labels, in the order of their names; to be kept. */
+  /** @returns what observes for these labels, in the order of their names: the same for the same. */
   of(...values: readonly string[]): (value: number) => void;
   /** In the text format of Prometheus: whatever has been observed at least once. */
   expose(): string;
 }
 
 interface Series {
+  readonly observe: (value: number) => void;
   readonly labels: string;
   /** Observations by bucket, the last one being all that is beyond. */
   readonly counts: number[];
@@ -28,22 +29,27 @@ interface Series {
 export function createHistogram({ name, help, labels, buckets }: HistogramOptions): Histogram {
   const all = new Map<string, Series>();
 
-  const seriesOf = (values: readonly string[]): Series => {
-    const text = labels.map((label, index) => `${label}="${escapeLabel(values[index] ?? '')}"`).join(',');
-    const series = all.get(text) ?? { labels: text, counts: [...buckets, 0].map(() => 0), sum: 0 };
-    all.set(text, series);
+  const createSeries = (values: readonly string[]): Series => {
+    const series: Series = {
+      labels: labels.map((label, index) => `${label}="${escapeLabel(values[index] ?? '')}"`).join(','),
+      counts: [...buckets, 0].map(() => 0),
+      sum: 0,
+      observe(value) {
+        let bucket = 0;
+        while (bucket < buckets.length && value > (buckets[bucket] as number)) bucket++;
+        (series.counts[bucket] as number) += 1;
+        series.sum += value;
+      },
+    };
     return series;
   };
 
   return {
     of(...values) {
-      const series = seriesOf(values);
-      return (value) => {
-        let bucket = 0;
-        while (bucket < buckets.length && value > (buckets[bucket] as number)) bucket++;
-        (series.counts[bucket] as number) += 1;
-        series.sum += value;
-      };
+      const key = values.join('\0');
+      const series = all.get(key) ?? createSeries(values);
+      all.set(key, series);
+      return series.observe;
     },
     expose() {
       const used = [...all.values()].filter(({ counts }) => counts.some((count) => count > 0));

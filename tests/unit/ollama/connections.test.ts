@@ -3,11 +3,17 @@ import { type AddressInfo, createServer, type Server, type Socket } from 'node:n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createSecureServer, getCACertificates, setDefaultCACertificates } from 'node:tls';
-import { afterEach, describe, expect, test } from '@jest/globals';
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { type Connections, createConnections, type Sent } from '../../../src/providers/ollama/connections.ts';
 import { createCertificate } from '../../support/certificate.ts';
 import { startSilentServer } from '../../support/silent-server.ts';
 import { until } from '../../support/until.ts';
+
+/** What the sockets themselves and `until` go by. */
+const TIMERS_BUT_INTERVALS = [
+  ...(['Date', 'hrtime', 'nextTick', 'performance', 'queueMicrotask'] as const),
+  ...(['setImmediate', 'clearImmediate', 'setTimeout', 'clearTimeout'] as const),
+];
 
 const ends: (() => unknown)[] = [];
 afterEach(async () => {
@@ -82,6 +88,15 @@ function ask(connections: Connections, text: string) {
   });
 }
 
+/** A request and its answer, on whichever connection comes of it. */
+async function askAnswered(connections: Connections, peerAt: Promise<Peer>, text = answer('ok')) {
+  const asked = ask(connections, 'one');
+  const peer = await peerAt;
+  peer.socket.write(text);
+  await until(() => asked.ended);
+  return { asked, peer };
+}
+
 const answer = (body: string, headers = '') =>
   `HTTP/1.1 200 OK\r\nContent-Length: ${body.length}\r\n${headers}\r\n${body}`;
 
@@ -107,30 +122,20 @@ describe('a connection', () => {
   ])('is not used again where %s', async (_why, text) => {
     const { peerAt, port } = await startServer();
     const connections = open(port);
-    const first = ask(connections, 'one');
-    (await peerAt(0)).socket.write(text);
-    await until(() => first.ended);
-    expect(first).toMatchObject({ body: 'ok', failure: undefined });
-    const second = ask(connections, 'two');
-    const peer = await peerAt(1);
-    peer.socket.write(answer('for me'));
-    await until(() => second.ended);
-    expect(second.body).toBe('for me');
+    const first = await askAnswered(connections, peerAt(0), text);
+    expect(first.asked).toMatchObject({ body: 'ok', failure: undefined });
+    const second = await askAnswered(connections, peerAt(1), answer('for me'));
+    expect(second.asked.body).toBe('for me');
   });
 
   test('on which something comes unasked is closed', async () => {
     const { peerAt, port } = await startServer();
     const connections = open(port);
-    const first = ask(connections, 'one');
-    const peer = await peerAt(0);
-    peer.socket.write(answer('ok'));
-    await until(() => first.ended);
+    const { peer } = await askAnswered(connections, peerAt(0));
     peer.socket.write(answer('for somebody else'));
     await until(() => peer.closed);
-    const second = ask(connections, 'two');
-    (await peerAt(1)).socket.write(answer('for me'));
-    await until(() => second.ended);
-    expect(second.body).toBe('for me');
+    const second = await askAnswered(connections, peerAt(1), answer('for me'));
+    expect(second.asked.body).toBe('for me');
   });
 
   test('whose request was answered before it was read is not used again', async () => {
@@ -148,15 +153,24 @@ describe('a connection', () => {
   test('that the server closed while it was idle is not used again', async () => {
     const { peerAt, port } = await startServer();
     const connections = open(port);
-    const first = ask(connections, 'one');
-    const peer = await peerAt(0);
-    peer.socket.write(answer('ok'));
-    await until(() => first.ended);
+    const { peer } = await askAnswered(connections, peerAt(0));
     peer.socket.end();
     await until(() => peer.closed);
-    const second = ask(connections, 'two');
-    (await peerAt(1)).socket.write(answer('ok'));
-    await until(() => second.ended);
+    await askAnswered(connections, peerAt(1));
+  });
+
+  test('that has been idle for too long is closed, though nobody asks for it', async () => {
+    jest.useFakeTimers({ doNotFake: TIMERS_BUT_INTERVALS });
+    try {
+      const { peerAt, port } = await startServer();
+      // As long ago as this server keeps its connections.
+      const { peer } = await askAnswered(open(port), peerAt(0), answer('ok', 'Keep-Alive: timeout=1\r\n'));
+      expect(peer.closed).toBe(false);
+      jest.advanceTimersByTime(30_000);
+      await until(() => peer.closed);
+    } finally {
+      jest.useRealTimers();
+    }
   });
 
   test.each([
@@ -172,9 +186,7 @@ describe('a connection', () => {
     end(peer.socket);
     await until(() => asked.failure !== undefined);
     expect(asked.ended).toBe(false);
-    const next = ask(connections, 'two');
-    (await peerAt(1)).socket.write(answer('ok'));
-    await until(() => next.ended);
+    await askAnswered(connections, peerAt(1));
   });
 
   test('that is paused takes no more than its buffers hold, and goes on where it stopped', async () => {
@@ -246,10 +258,7 @@ describe('a request', () => {
   test('that has its answer cannot disturb the one after it', async () => {
     const { peerAt, port } = await startServer();
     const connections = open(port, { most: 1 });
-    const first = ask(connections, 'one');
-    const peer = await peerAt(0);
-    peer.socket.write(answer('ok'));
-    await until(() => first.ended);
+    const { asked: first, peer } = await askAnswered(connections, peerAt(0));
     const second = ask(connections, 'two');
     first.pause();
     first.abort();
@@ -259,9 +268,7 @@ describe('a request', () => {
 
   test('finds a server by its name', async () => {
     const { peerAt, port } = await startServer();
-    const asked = ask(open(port, { host: 'localhost' }), 'one');
-    (await peerAt(0)).socket.write(answer('ok'));
-    await until(() => asked.ended);
+    const { asked } = await askAnswered(open(port, { host: 'localhost' }), peerAt(0));
     expect(asked.body).toBe('ok');
   });
 
