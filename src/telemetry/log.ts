@@ -56,9 +56,7 @@ function standardOutput(): LogDestination & Pick<Log, 'flush'> {
   // A full disk or a closed pipe costs lines, not requests.
   output.on('error', () => undefined);
   let gathered = '';
-  let timer: NodeJS.Timeout | undefined;
   const send = (onWritten?: () => void) => {
-    clearTimeout(timer);
     const lines = gathered;
     gathered = '';
     if (output.destroyed) onWritten?.();
@@ -67,7 +65,7 @@ function standardOutput(): LogDestination & Pick<Log, 'flush'> {
   return {
     write(line) {
       if (output.writableLength + gathered.length >= MAX_BUFFERED_BYTES) return;
-      if (gathered === '') timer = setTimeout(send, GATHER_MS);
+      if (gathered === '') setTimeout(send, GATHER_MS);
       gathered += line;
     },
     flush: () => new Promise((resolve) => send(resolve)),

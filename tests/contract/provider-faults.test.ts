@@ -166,6 +166,16 @@ describe('leaving frees the slot at once', () => {
     expect(simulator.stats().aborted).toBe(1);
   });
 
+  test('before the headers, by nothing but the return: as soon as they come', async () => {
+    simulator.script({ promptMs: 50, tokens: 100_000, paceMs: 5 });
+    const stream = ask()[Symbol.asyncIterator]();
+    const first = stream.next().catch(() => undefined);
+    await simulator.until((stats) => stats.inFlight === 1);
+    await stream.return?.();
+    await first;
+    await expectSlotFree();
+  });
+
   test('while the model loads', async () => {
     simulator.script({ loadMs: 3_600_000 });
     const abort = new AbortController();

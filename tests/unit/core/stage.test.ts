@@ -94,6 +94,20 @@ describe('a stage around a stage', () => {
     expect(calls).toEqual([]);
   });
 
+  test('that has begun already goes on from where it is', async () => {
+    const inner = nest([[1], [2]]);
+    await inner.stream.next();
+    const stream = staged<number>({ open: () => inner.stream, pass: (batch) => [...batch, 0] });
+    expect(await stream.next()).toEqual({ done: false, value: [2, 0] });
+    expect((await stream.next()).done).toBe(true);
+    expect(inner.calls.filter((call) => /opens|closes/.test(call))).toEqual([
+      'outer opens',
+      'inner opens',
+      'inner closes',
+      'outer closes',
+    ]);
+  });
+
   test('gets the failure that the one within has made of it', async () => {
     const { stream, calls } = nest([], {
       failure: new Error('lost'),

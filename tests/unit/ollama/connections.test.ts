@@ -64,7 +64,7 @@ function open(
 }
 
 /** Sends a request, and keeps what it is told of it. */
-function ask(connections: Connections, text: string) {
+function ask(connections: Connections, text: string, onBody?: (sent: () => Sent) => void) {
   const heard = { status: 0, body: '', ended: false, failure: undefined as Error | undefined };
   const sent: Sent = connections.send(text, {
     onHead: ({ status }) => {
@@ -72,6 +72,7 @@ function ask(connections: Connections, text: string) {
     },
     onBody: (bytes, start, end) => {
       heard.body += bytes.toString('latin1', start, end);
+      onBody?.(() => sent);
     },
     onRead: () => undefined,
     onEnd: () => {
@@ -187,6 +188,17 @@ describe('a connection', () => {
     await until(() => asked.failure !== undefined);
     expect(asked.ended).toBe(false);
     await askAnswered(connections, peerAt(1));
+  });
+
+  test('that was paused when its answer ended carries the next one all the same', async () => {
+    const { peers, peerAt, port } = await startServer();
+    const connections = open(port);
+    const paused = ask(connections, 'one', (sent) => sent().pause());
+    (await peerAt(0)).socket.write(answer('ok'));
+    await until(() => paused.ended);
+    const { asked } = await askAnswered(connections, peerAt(0), answer('next'));
+    expect(asked.body).toBe('next');
+    expect(peers).toHaveLength(1);
   });
 
   test('that is paused takes no more than its buffers hold, and goes on where it stopped', async () => {

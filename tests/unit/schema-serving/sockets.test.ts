@@ -214,6 +214,17 @@ describe('what one socket may take', () => {
   });
 });
 
+/** A subscription whose reader takes nothing. `before`: how many timers there are. */
+async function startUnread(socket: { readonly pingMs: number; readonly stallMs: number }) {
+  const clock = createTestClock();
+  const server = await start({ limits: { socket } }, { clock });
+  const client = await connect(server);
+  client.subscribe('a', 'subscription { said }');
+  await until(() => server.running() === 1);
+  client.socket.pause();
+  return { clock, server, before: clock.pending() };
+}
+
 describe('sockets that nobody is behind any more', () => {
   test('who does not answer a ping is cut off when the next is due; who does, is not', async () => {
     const clock = createTestClock();
@@ -236,13 +247,7 @@ describe('sockets that nobody is behind any more', () => {
   });
 
   test('who does not answer a ping because much else is on its way is left to the stall limit', async () => {
-    const clock = createTestClock();
-    const server = await start({ limits: { socket: { pingMs: 1000, stallMs: 10_000 } } }, { clock });
-    const client = await connect(server);
-    client.subscribe('a', 'subscription { said }');
-    await until(() => server.running() === 1);
-    client.socket.pause();
-    const before = clock.pending();
+    const { clock, server, before } = await startUnread({ pingMs: 1000, stallMs: 10_000 });
     const text = 'x'.repeat(1_000_000);
     for (let count = 0; count < 20; count++) server.say(text);
     await until(() => clock.pending() > before);
@@ -254,13 +259,7 @@ describe('sockets that nobody is behind any more', () => {
   });
 
   test('a reader that has stopped reading holds little, and is cut off after the stall limit', async () => {
-    const clock = createTestClock();
-    const server = await start({ limits: { socket: { pingMs: 1e9, stallMs: 5000 } } }, { clock });
-    const client = await connect(server);
-    client.subscribe('a', 'subscription { said }');
-    await until(() => server.running() === 1);
-    client.socket.pause();
-    const before = clock.pending();
+    const { clock, server, before } = await startUnread({ pingMs: 1e9, stallMs: 5000 });
     // What the kernel's buffers take is not the server's.
     const text = 'x'.repeat(1_000_000);
     while (clock.pending() === before) {
