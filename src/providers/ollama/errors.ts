@@ -25,7 +25,7 @@ export interface Origin {
   /** The request's field that holds the prompt. */
   readonly promptField: 'messages' | 'input';
   /** The answer's header of this name, which Ollama itself never sends, but the cloud behind some models may. */
-  readonly retryAfter?: string | readonly string[] | undefined;
+  readonly retryAfter?: string | undefined;
 }
 
 /** Long enough for a model to be unloaded, short enough to be worth waiting for. */
@@ -158,7 +158,7 @@ export function decodeFailure(status: number, body: string, origin: Origin): Gat
 
 /** In milliseconds; undefined where it is not a number of seconds, or none to go by. */
 function readRetryAfter(header: Origin['retryAfter']): number | undefined {
-  const seconds = typeof header === 'string' && /^\d{1,4}$/.test(header) ? Number(header) : 0;
+  const seconds = header !== undefined && /^\d{1,4}$/.test(header) ? Number(header) : 0;
   return seconds > 0 && seconds <= LONGEST_RETRY_SECONDS ? seconds * 1000 : undefined;
 }
 

@@ -121,7 +121,7 @@ describe('what Ollama says', () => {
     ['0', 2000],
     ['-1', 2000],
     ['Wed, 21 Oct 2026 07:28:00 GMT', 2000],
-    [['30', '60'], 2000],
+    ['30, 60', 2000],
     [undefined, 2000],
   ])('a server too busy is believed when it says to come back after %j, within reason', (retryAfter, ms) => {
     for (const status of [429, 503]) {
