@@ -1,11 +1,12 @@
 import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
-import { Counter, collectDefaultMetrics, Gauge, Registry, register } from 'prom-client';
+import { collectDefaultMetrics, Gauge, Registry, register } from 'prom-client';
 import type { DependencyState, Telemetry, UsageBacklog } from '../core/ports.ts';
 import type { Backend } from '../domain/model.ts';
 import type { UsageRecord } from '../domain/record.ts';
 import { createHistogram } from './histogram.ts';
 import { createModelLabels } from './models.ts';
+import { type Count, createTally } from './tally.ts';
 
 export interface MetricsOptions {
   readonly replica: string;
@@ -44,32 +45,33 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const registry = new Registry();
   const requests = createRequestMetrics(registry);
   const models = createModelMetrics(registry, options.backends);
-  const limitsHit = new Counter({
+  const limitsHit = createTally('counter', registry, {
     name: `${PREFIX}limits_hit_total`,
     help: 'Requests refused by a limit.',
-    labelNames: ['limit'],
-    registers: [registry],
+    labels: ['limit'],
   });
-  for (const limit of ['requests', 'tokens', 'concurrency']) limitsHit.inc({ limit }, 0);
-  const recordsLost = new Counter({
+  for (const limit of ['requests', 'tokens', 'concurrency']) limitsHit.of(limit);
+  const recordsLost = createTally('counter', registry, {
     name: `${PREFIX}usage_records_lost_total`,
     help: 'Usage records that no store took and the queue had no room for.',
-    registers: [registry],
-  });
+    labels: [],
+  }).of();
   registerStates(registry, options);
   registerMemoryLimits(registry);
   // These describe the process, of which there is one however many gateways it holds.
   if (!register.getSingleMetric('process_start_time_seconds')) collectDefaultMetrics();
 
   return {
-    requestStarted: ({ protocol, operation }) => requests.inFlight.inc({ protocol, operation }),
+    requestStarted: requests.started,
     requestEnded(record) {
       requests.ended(record);
       models.ended(record);
     },
     firstToken: (model, elapsedMs) => observeMs(models.of(model).firstToken, elapsedMs),
     tokenGap: (model, elapsedMs) => observeMs(models.of(model).tokenGap, elapsedMs),
-    limitHit: (limit) => limitsHit.inc({ limit }),
+    limitHit(limit) {
+      limitsHit.of(limit).value++;
+    },
     recordsLost: (count) => addCount(recordsLost, count),
     async expose() {
       const histograms = [...requests.histograms, ...models.histograms].map((one) => one.expose());
@@ -80,21 +82,18 @@ export function createMetrics(options: MetricsOptions): Metrics {
 }
 
 function createRequestMetrics(registry: Registry) {
-  const registers = [registry];
-  const total = new Counter({
+  const total = createTally('counter', registry, {
     name: `${PREFIX}requests_total`,
     help: 'Requests that ended, by how.',
-    labelNames: ['protocol', 'operation', 'status', 'code'],
-    registers,
+    labels: ['protocol', 'operation', 'status', 'code'],
   });
-  const inFlight = new Gauge({
+  const inFlight = createTally('gauge', registry, {
     name: `${PREFIX}in_flight`,
     help: 'Requests under way.',
-    labelNames: ['protocol', 'operation'],
-    registers,
+    labels: ['protocol', 'operation'],
   });
   // From the start: what scales replicas by this takes one without it for one that it knows nothing of.
-  for (const protocol of ['rest', 'graphql']) inFlight.set({ protocol, operation: 'chat' }, 0);
+  for (const protocol of ['rest', 'graphql']) inFlight.of(protocol, 'chat');
   const duration = createHistogram({
     name: `${PREFIX}request_duration_seconds`,
     help: 'From the arrival of a request to its end.',
@@ -102,23 +101,23 @@ function createRequestMetrics(registry: Registry) {
     buckets: BUCKETS.request,
   });
   return {
-    inFlight,
     histograms: [duration],
+    started({ protocol, operation }: Pick<UsageRecord, 'protocol' | 'operation'>) {
+      inFlight.of(protocol, operation).value++;
+    },
     ended({ protocol, operation, status, errorCode, timings }: UsageRecord) {
-      inFlight.dec({ protocol, operation });
-      total.inc({ protocol, operation, status, code: errorCode ?? '' });
+      inFlight.of(protocol, operation).value--;
+      total.of(protocol, operation, status, errorCode ?? '').value++;
       observeMs(duration.of(protocol, operation), timings.totalMs);
     },
   };
 }
 
 function createModelMetrics(registry: Registry, backends: MetricsOptions['backends']) {
-  const registers = [registry];
-  const tokens = new Counter({
+  const tokens = createTally('counter', registry, {
     name: `${PREFIX}tokens_total`,
     help: 'Tokens, by kind; reasoning and cached ones are parts of completion and prompt.',
-    labelNames: ['model', 'kind'],
-    registers,
+    labels: ['model', 'kind'],
   });
   const firstToken = createHistogram({
     name: `${PREFIX}time_to_first_token_seconds`,
@@ -139,10 +138,10 @@ function createModelMetrics(registry: Registry, backends: MetricsOptions['backen
     buckets: BUCKETS.queue,
   });
   const of = createModelLabels(backends, (model) => ({
-    prompt: tokens.labels(model, 'prompt'),
-    completion: tokens.labels(model, 'completion'),
-    reasoning: tokens.labels(model, 'reasoning'),
-    cached: tokens.labels(model, 'cached'),
+    prompt: tokens.of(model, 'prompt'),
+    completion: tokens.of(model, 'completion'),
+    reasoning: tokens.of(model, 'reasoning'),
+    cached: tokens.of(model, 'cached'),
     firstToken: firstToken.of(model),
     tokenGap: tokenGap.of(model),
     queue: queue.of(model),
@@ -242,6 +241,6 @@ function observeMs(observe: (seconds: number) => void, ms: number | undefined): 
   if (ms !== undefined && ms >= 0 && ms < Number.POSITIVE_INFINITY) observe(ms / 1000);
 }
 
-function addCount(counter: Counter.Internal, count: number | undefined): void {
-  if (count !== undefined && count >= 0 && count < Number.POSITIVE_INFINITY) counter.inc(count);
+function addCount(to: Count, count: number | undefined): void {
+  if (count !== undefined && count >= 0 && count < Number.POSITIVE_INFINITY) to.value += count;
 }

@@ -16,7 +16,11 @@ export function createModelLabels<M>(
 ): (model: string) => M {
   const bySpelling = new Map<string, M>();
   const byModel = new Map<string, M>();
-  const other = create('other');
+  let other: M | undefined;
+  const others = () => {
+    other ??= create('other');
+    return other;
+  };
 
   return (spelling) => {
     const remembered = bySpelling.get(spelling);
@@ -25,8 +29,8 @@ export function createModelLabels<M>(
     const model = canonicalModelName(spelling);
     let metrics = byModel.get(model);
     if (!metrics) {
-      if (!findModel(model, backends())) return other;
-      metrics = byModel.size < MAX_MODELS ? create(model) : other;
+      if (!findModel(model, backends())) return others();
+      metrics = byModel.size < MAX_MODELS ? create(model) : others();
       byModel.set(model, metrics);
     }
     if (bySpelling.size < MAX_SPELLINGS) bySpelling.set(spelling, metrics);

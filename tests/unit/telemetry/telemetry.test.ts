@@ -248,6 +248,7 @@ describe('metrics', () => {
     expect(await samples('tokens_total{model="llama3.1:8b"')).toEqual([
       'llm_gateway_tokens_total{model="llama3.1:8b",kind="prompt"} 7',
       'llm_gateway_tokens_total{model="llama3.1:8b",kind="completion"} 3',
+      'llm_gateway_tokens_total{model="llama3.1:8b",kind="reasoning"} 0',
       'llm_gateway_tokens_total{model="llama3.1:8b",kind="cached"} 2',
     ]);
     expect(await samples('time_to_first_token_seconds_sum')).toEqual([expect.stringMatching(/8b"} 0\.04$/)]);
