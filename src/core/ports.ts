@@ -149,6 +149,13 @@ export interface Percentiles {
 export interface UsageSink {
   /** Returns at once and never throws: the request is over, and nobody is left to tell. */
   record(record: UsageRecord): void;
+  /**
+   * What an answer waits for before its end, so that nobody who has it sees this process die without a record of it.
+   * Absent where records stay in this process until they are in the ledger.
+   * @returns what resolves when the records so far have left, which they do within the turn of the event loop; undefined
+   * where they have, or cannot. Never rejects.
+   */
+  departure?(): Promise<void> | undefined;
   /** Resolves when everything recorded so far is where a crash of this process cannot lose it, or cannot get there. */
   flush(): Promise<void>;
 }

@@ -10,8 +10,11 @@ export interface Stage<E> {
   pass?(batch: readonly E[]): readonly E[];
   /** What goes out for a failure, one of `open` included. */
   fail?(thrown: unknown): unknown;
-  /** Called once, when all is over, whatever the end. Not called where nothing was ever asked for. */
-  close?(): void;
+  /**
+   * Called once, when all is over, whatever the end. Not called where nothing was ever asked for.
+   * @returns what the end of the stream, or its failure, waits for, if anything. It must not reject.
+   */
+  close?(): Promise<void> | undefined;
 }
 
 /**
@@ -60,7 +63,7 @@ class Staged<E> implements Cancellable<E> {
     try {
       await within?.return?.();
     } finally {
-      this.#end();
+      void this.#end();
     }
     return DONE;
   }
@@ -84,11 +87,8 @@ class Staged<E> implements Cancellable<E> {
     }
   }
 
-  readonly #take = (result: IteratorResult<readonly E[]>): Result<E> => {
-    if (result.done) {
-      this.#end();
-      return DONE;
-    }
+  readonly #take = (result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> => {
+    if (result.done) return this.#end()?.then(() => DONE) ?? DONE;
     let batch = result.value;
     let passed = 0;
     try {
@@ -107,46 +107,43 @@ class Staged<E> implements Cancellable<E> {
    * Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance.
    * @param passed stages within the one that failed. To them the stream was left.
    */
-  readonly #refuse = (thrown: unknown, passed = 0): never => {
+  readonly #refuse = (thrown: unknown, passed = 0): Promise<never> => {
     const closes = !this.#over;
     this.#over = true;
-    throw this.#stages.reduce(
-      (failure, stage, index) => refused(stage, failure, { fails: index >= passed, closes }),
-      thrown,
-    );
+    let failure = thrown;
+    const ends: Promise<void>[] = [];
+    for (const [index, stage] of this.#stages.entries()) {
+      // What a stage throws itself comes in place of the failure, and keeps no other from being closed.
+      try {
+        if (index >= passed && stage.fail) failure = stage.fail(failure);
+      } catch (error) {
+        failure = error;
+      }
+      if (closes) failure = closeInto(ends, stage) ?? failure;
+    }
+    if (ends.length === 0) throw failure;
+    return Promise.all(ends).then(() => Promise.reject(failure));
   };
 
-  #end(): void {
-    if (this.#over) return;
+  #end(): Promise<unknown> | undefined {
+    if (this.#over) return undefined;
     this.#over = true;
-    closeAll(this.#stages);
+    const ends: Promise<void>[] = [];
+    let failure: unknown;
+    for (const stage of this.#stages) failure = closeInto(ends, stage) ?? failure;
+    if (failure !== undefined) throw failure;
+    return ends.length === 0 ? undefined : Promise.all(ends);
   }
 }
 
-/** What a stage makes of a failure. What it throws itself comes in its place, and keeps no other from being closed. */
-function refused(
-  stage: Pick<Stage<unknown>, 'fail' | 'close'>,
-  thrown: unknown,
-  { fails, closes }: { readonly fails: boolean; readonly closes: boolean },
-): unknown {
+/** Closes a stage. @param ends gets what is to be waited for. @returns what the stage throws, if it does. */
+function closeInto(ends: Promise<void>[], stage: Pick<Stage<unknown>, 'close'>): unknown {
   try {
-    try {
-      return fails && stage.fail ? stage.fail(thrown) : thrown;
-    } finally {
-      if (closes) stage.close?.();
-    }
+    const end = stage.close?.();
+    if (end !== undefined) ends.push(end);
+    return undefined;
   } catch (error) {
     return error;
-  }
-}
-
-/** Each of them, whichever may throw. */
-function closeAll(stages: readonly Pick<Stage<unknown>, 'close'>[]): void {
-  const [stage, ...others] = stages;
-  try {
-    stage?.close?.();
-  } finally {
-    if (others.length > 0) closeAll(others);
   }
 }
 

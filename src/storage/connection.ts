@@ -100,23 +100,31 @@ export function connectForMessages(url: string): Redis {
  * which costs as much as the rest of a command.
  */
 class GatheringRedis extends Redis {
+  /** Resolves when the commands of this turn have been written. Absent where there are none. */
+  written: Promise<void> | undefined;
+
   override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
     const { stream } = this;
-    if (stream?.writable && stream.writableCorked === 0) {
+    if (stream?.writable && !this.written) {
       stream.cork();
-      setImmediate(() => uncork(stream));
+      this.written = new Promise((resolve) => {
+        setImmediate(() => {
+          this.written = undefined;
+          stream.uncork();
+          resolve();
+        });
+      });
     }
     return super.sendCommand(...args);
   }
 }
 
-function uncork(stream: Redis['stream'] | undefined): void {
-  if (stream && stream.writableCorked > 0) stream.uncork();
-}
-
-/** Sends at once what waits for others of its turn: for what must have left before anything else happens. */
-export function sendNow(redis: Connection): void {
-  if (redis instanceof Redis) uncork(redis.stream);
+/**
+ * Resolves when the commands so far have been handed to the system, which delivers them also where this process dies.
+ * @returns undefined where they have been already.
+ */
+export function written(redis: Connection): Promise<void> | undefined {
+  return redis instanceof GatheringRedis ? redis.written : undefined;
 }
 
 function open<C extends Connection>(redis: C, onError: (error: Error) => void): C {

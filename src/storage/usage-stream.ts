@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
-import type { Clock, Telemetry } from '../core/ports.ts';
-import { type Connection, sendNow } from './connection.ts';
+import type { Clock, Telemetry, UsageSink } from '../core/ports.ts';
+import { type Connection, written } from './connection.ts';
 import type { EntryLedger } from './ledger.ts';
 import type { Shard } from './shards.ts';
 import { encodeEntry, type UsageEntry } from './usage-entry.ts';
@@ -22,8 +22,8 @@ declare module 'ioredis' {
  * Usage records through a Redis stream, where they outlive this process; every replica moves entries on to the ledger
  * (`usage-mover.ts`). Where Redis is away or its stream is full, they go to the ledger directly, through a queue.
  *
- * A record leaves in the turn in which it was recorded, on the connection of the limits, and so shares the round trip
- * of the settlement.
+ * A record leaves at the end of the turn in which it was recorded, on the connection of the limits, and so shares one
+ * write with the settlements and with the records of others.
  */
 export function createStreamSink(options: {
   readonly redis: Connection;
@@ -34,7 +34,7 @@ export function createStreamSink(options: {
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
-}): UsageQueue {
+}): UsageQueue & Required<UsageSink> {
   const { redis, stream, shard, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
   redis.defineCommand('appendUsage', {
     lua: readFileSync(join(import.meta.dirname, 'usage.lua'), 'utf8'),
@@ -46,10 +46,7 @@ export function createStreamSink(options: {
     const { ask, watch } = shard();
     if (!watch.isUp()) return false;
     try {
-      const appended = ask(() => redis.appendUsage(stream, capacity, entry));
-      // Or whoever has the answer could see this process die without a record of it.
-      sendNow(redis);
-      return (await appended) === 1;
+      return (await ask(() => redis.appendUsage(stream, capacity, entry))) === 1;
     } catch (error) {
       watch.failed(error);
       return false;
@@ -80,6 +77,7 @@ export function createStreamSink(options: {
       });
       leaving.add(left);
     },
+    departure: () => written(redis),
     waiting: () => leaving.size + queue.waiting(),
     async flush() {
       await Promise.all(leaving);

@@ -44,6 +44,7 @@ export function meter(deps: {
         const record = toRecord(call, request.model, failure, clock.now());
         usage.record(record);
         telemetry.requestEnded(record, failure);
+        return usage.departure?.();
       },
     });
   };

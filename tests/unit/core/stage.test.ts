@@ -46,7 +46,7 @@ function nest(batches: Batches, { failure, inner = {}, outer = {} }: Partial<Hoo
     },
     close() {
       calls.push(`${name} closes`);
-      own.close?.();
+      return own.close?.();
     },
   });
   const stream = staged(note('outer', () => staged(note('inner', () => source.stream, inner)), outer));
@@ -159,6 +159,26 @@ describe('a stage around a stage', () => {
     expect(left.calls.at(-1)).toBe('outer closes');
   });
 
+  test.each([
+    { end: 'end', failure: undefined, told: 'done' },
+    { end: 'failure', failure: new Error('lost'), told: 'lost' },
+  ])('tells its $end once what closing takes is over', async ({ failure, told }) => {
+    const closing = Promise.withResolvers<void>();
+    const { stream, calls } = nest([], {
+      ...(failure && { failure }),
+      inner: { close: () => closing.promise },
+    });
+    const next = stream.next().then(
+      () => void calls.push('done'),
+      (error: Error) => void calls.push(error.message),
+    );
+    await new Promise(setImmediate);
+    expect(calls.at(-1)).toBe('outer closes');
+    closing.resolve();
+    await next;
+    expect(calls.at(-1)).toBe(told);
+  });
+
   test('closes once when it is left, and leaves what is within', async () => {
     const { stream, calls, source } = nest([[1], [2]]);
     await stream.next();
@@ -178,9 +198,13 @@ describe('a stage around a stage', () => {
 
   test('closes what had been opened when the one within cannot be', async () => {
     const calls: string[] = [];
+    const log = (call: string) => () => {
+      calls.push(call);
+      return undefined;
+    };
     const stream = staged<number>({
-      open: () => staged<number>({ open: explode('refused'), close: () => void calls.push('inner closes') }),
-      close: () => void calls.push('outer closes'),
+      open: () => staged<number>({ open: explode('refused'), close: log('inner closes') }),
+      close: log('outer closes'),
     });
     await expect(stream.next()).rejects.toThrow('refused');
     expect(calls).toEqual(['inner closes', 'outer closes']);
