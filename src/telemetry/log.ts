@@ -19,8 +19,8 @@ export interface Log {
 /** Unwritten bytes kept while nobody reads the output. Lines beyond them are dropped: a log must not end a gateway. */
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 const STANDARD_OUTPUT = 1;
-/** Lines of so long go out together: each write is a call of the system from another thread. */
-const GATHER_MS = 10;
+/** Lines of so long go out together: each write is a call of the system from another thread, which has to be woken. */
+const GATHER_MS = 100;
 
 /**
  * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg` and the fields.
