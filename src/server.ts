@@ -7,6 +7,7 @@ import {
   STATUS_CODES,
 } from 'node:http';
 import type { Duplex } from 'node:stream';
+import { Bag } from './domain/bag.ts';
 import { createTurns } from './http/turns.ts';
 
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -258,7 +259,7 @@ function listen(http: HttpServer, host: string, port: number): Promise<{ readonl
 /** What is under way. */
 interface Traffic {
   draining: boolean;
-  readonly responses: Set<ServerResponse>;
+  readonly responses: Bag<ServerResponse>;
   readonly webSockets: Set<Duplex>;
   /** To be called whenever something has left the sets. */
   changed(): void;
@@ -267,7 +268,7 @@ interface Traffic {
 }
 
 function createTraffic(): Traffic {
-  const responses = new Set<ServerResponse>();
+  const responses = new Bag<ServerResponse>();
   const webSockets = new Set<Duplex>();
   const hasEnded = () => responses.size + webSockets.size === 0;
   let wake: (() => void) | undefined;

@@ -1,3 +1,4 @@
+import { Bag } from '../domain/bag.ts';
 import { GatewayError } from '../domain/error.ts';
 import type { ApiKey, Principal } from '../domain/principal.ts';
 import { createKeyCache, FRESH_MS } from './key-cache.ts';
@@ -86,7 +87,7 @@ function isValid(key: ApiKey | undefined, now: number): key is ApiKey {
 interface Watch {
   /** As last seen. */
   key: ApiKey;
-  readonly listeners: Set<WatchListener>;
+  readonly listeners: Bag<WatchListener>;
   cancelTimer: () => void;
 }
 
@@ -123,7 +124,7 @@ function createWatches(
   };
 
   const start = (digest: string, key: ApiKey): Watch => {
-    const watch: Watch = { key, listeners: new Set(), cancelTimer: () => undefined };
+    const watch: Watch = { key, listeners: new Bag(), cancelTimer: () => undefined };
     watches.set(digest, watch);
     checkLater(digest, watch);
     return watch;

@@ -12,7 +12,7 @@ import { type Call, CallNotes, type Handler, type InferenceEvent } from './call.
 import type { ChatProvider, Clock, DependencyState, Limiter } from './ports.ts';
 import { requireScope } from './steps/authorize.ts';
 import { modelNotFound, noBackend, resolveModel } from './steps/resolve.ts';
-import { type Cancellable, cancellable } from './stream.ts';
+import { type Cancellable, cancellable, SharedSignal } from './stream.ts';
 
 /** What the protocols see of the core: the same few use cases for all of them. */
 export interface Gateway {
@@ -85,8 +85,8 @@ export interface GatewayDependencies {
 }
 
 export function createGateway(deps: GatewayDependencies): Gateway {
-  const { authenticator, administration, handler, limiter, provider, clock, createId, report, shutdown } =
-    deps;
+  const { authenticator, administration, handler, limiter, provider, clock, createId, report } = deps;
+  const shutdown = new SharedSignal(deps.shutdown);
 
   function run(request: InferenceRequest, caller: Caller): Exchange<InferenceEvent> {
     const notes = new CallNotes(estimatePromptTokens(request));

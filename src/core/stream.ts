@@ -1,3 +1,4 @@
+import { Bag } from '../domain/bag.ts';
 import { GatewayError } from '../domain/error.ts';
 
 /** A stream of batches that can be left at any moment: `return()` takes effect at once, whatever is being awaited. */
@@ -16,7 +17,7 @@ export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
  */
 export function cancellable<E>(
   source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
-  ...outers: readonly AbortSignal[]
+  ...outers: readonly Abortable[]
 ): Cancellable<E> {
   const controller = new AbortController();
   const abort = () => {
@@ -52,6 +53,50 @@ export function cancellable<E>(
       return { done: true, value: undefined };
     },
   };
+}
+
+/** As much of an AbortSignal as is needed to hear of its end. */
+export interface Abortable {
+  readonly aborted: boolean;
+  readonly reason: unknown;
+  addEventListener(type: 'abort', listener: () => void, options?: { readonly once: true }): void;
+  removeEventListener(type: 'abort', listener: () => void): void;
+}
+
+/**
+ * A signal that lives long, for many who come and go.
+ *
+ * The listeners of an AbortSignal are a linked list, and one that has been removed still points at those that came after
+ * it. Where the collector of young objects has once moved such a one to the old ones, it takes all that came after it
+ * for alive, and with each everything that its request ever held, until the next full collection.
+ */
+export class SharedSignal implements Abortable {
+  readonly #signal: AbortSignal;
+  readonly #listeners = new Bag<() => void>();
+
+  constructor(signal: AbortSignal) {
+    this.#signal = signal;
+    signal.addEventListener('abort', () => {
+      for (const listener of this.#listeners) listener();
+      this.#listeners.clear();
+    });
+  }
+
+  get aborted(): boolean {
+    return this.#signal.aborted;
+  }
+
+  get reason(): unknown {
+    return this.#signal.reason;
+  }
+
+  addEventListener(_type: 'abort', listener: () => void): void {
+    this.#listeners.add(listener);
+  }
+
+  removeEventListener(_type: 'abort', listener: () => void): void {
+    this.#listeners.delete(listener);
+  }
 }
 
 /**

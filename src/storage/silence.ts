@@ -1,3 +1,5 @@
+import { Bag } from '../domain/bag.ts';
+
 /**
  * Runs one command and gives up on it when the server has been silent for too long.
  * @throws Error what the command threw, or that there was no answer. It may have been carried out all the same.
@@ -12,7 +14,7 @@ const SLICES = 4;
  * limit on each command instead would take a burst on a busy machine for an outage.
  */
 export function createSilenceGuard(limitMs: number): Ask {
-  const waiting = new Set<(reason: Error) => void>();
+  const waiting = new Bag<(reason: Error) => void>();
   let silentSlices = 0;
   let listening = false;
 

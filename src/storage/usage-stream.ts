@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import type { Clock, Telemetry, UsageSink } from '../core/ports.ts';
+import { Bag } from '../domain/bag.ts';
 import { type Connection, written } from './connection.ts';
 import type { EntryLedger } from './ledger.ts';
 import type { Shard } from './shards.ts';
@@ -67,7 +68,7 @@ export function createStreamSink(options: {
     },
   });
 
-  const leaving = new Set<Promise<void>>();
+  const leaving = new Bag<Promise<void>>();
   return {
     record(record) {
       if (!shard().watch.isUp()) return queue.record(record);

@@ -1,3 +1,4 @@
+import { Bag } from '../../domain/bag.ts';
 import type { InferenceRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { boundOutputTokens } from '../../domain/estimate.ts';
@@ -79,7 +80,7 @@ function describe(limits: Limits): Readonly<Record<'requests' | 'tokens' | 'conc
 
 /** Renews the claims of all running requests together: a store that hears nothing of a claim forgets what it holds. */
 function createLeases(limiter: Limiter, clock: Clock): { keep(claim: Claim): () => void } {
-  const running = new Set<Claim>();
+  const running = new Bag<Claim>();
   let ticking = false;
   const tick = () => {
     ticking = running.size > 0;

@@ -1,5 +1,6 @@
 import type { Clock, LogFields, Telemetry } from '../../core/ports.ts';
 import { forwardAbort } from '../../core/stream.ts';
+import { Bag } from '../../domain/bag.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend, Model } from '../../domain/model.ts';
 import { decodeRunning, decodeShow, decodeTags, type ModelDetails } from './catalogue.ts';
@@ -63,7 +64,7 @@ export class WatchedBackend {
   #seen: Backend;
   #inFlight = 0;
   /** Requests whose answers have not begun. */
-  readonly #waiting = new Set<AbortController>();
+  readonly #waiting = new Bag<AbortController>();
   #misses = 0;
   /** Since when every look has met with silence. */
   #silentSince: number | undefined;

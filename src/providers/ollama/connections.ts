@@ -96,8 +96,9 @@ export function createConnections({ url, connectTimeoutMs, most }: ConnectionsOp
       const request = new Request(text, listener, waiting);
       if (closing) listener.onFailure(closing.reason);
       else {
-        waiting.add(request);
-        sendNext();
+        const connection = waiting.size === 0 ? findFree() : undefined;
+        if (connection) connection.send(request);
+        else waiting.add(request);
       }
       return request;
     },
