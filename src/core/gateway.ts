@@ -92,13 +92,8 @@ export function createGateway(deps: GatewayDependencies): Gateway {
     const notes = new CallNotes(estimatePromptTokens(request));
     const id = createId();
     const call: Omit<Call, 'signal'> = { ...caller, id, startedAt: clock.now(), backendId: '', notes };
-    return {
-      id,
-      get limits() {
-        return notes.limits;
-      },
-      events: cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown),
-    };
+    const events = cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown);
+    return new RunningExchange(id, notes, events);
   }
 
   return {
@@ -128,4 +123,20 @@ export function createGateway(deps: GatewayDependencies): Gateway {
     watch: authenticator.watch,
     report,
   };
+}
+
+class RunningExchange implements Exchange<InferenceEvent> {
+  readonly id: string;
+  readonly events: Cancellable<InferenceEvent>;
+  readonly #notes: CallNotes;
+
+  constructor(id: string, notes: CallNotes, events: Cancellable<InferenceEvent>) {
+    this.id = id;
+    this.events = events;
+    this.#notes = notes;
+  }
+
+  get limits(): LimitsState | undefined {
+    return this.#notes.limits;
+  }
 }

@@ -3,7 +3,7 @@ import type { ChatRequest } from '../../domain/chat.ts';
 import type { ChatEvent } from '../../domain/event.ts';
 import type { Visit, WatchedBackend } from './backend.ts';
 import type { OllamaClient } from './client.ts';
-import { type ChatDecoder, createChatDecoder } from './decode.ts';
+import { ChatDecoder } from './decode.ts';
 import { encodeChat, type Settings, withinStack } from './encode.ts';
 import type { Exchange } from './exchange.ts';
 
@@ -70,7 +70,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined> {
       const constrained = encoded.body.format !== undefined;
       return { ...encoded, body: JSON.stringify(encoded.body), constrained };
     });
-    this.#decoder = createChatDecoder({
+    this.#decoder = new ChatDecoder({
       ...context,
       model: request.model,
       backend: backend.seen.id,

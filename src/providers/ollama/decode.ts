@@ -21,150 +21,150 @@ export interface ChatContext {
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
+/** A forced answer is held back as a whole; this is as much as a tool call may be, in characters. */
+const MAX_FORCED_CHARACTERS = 16 * 1024 * 1024;
+
 /** Bytes of a `/api/chat` answer in, events out. Pure but for the random ids of calls that come without one. */
-export interface ChatDecoder {
+export class ChatDecoder {
+  readonly #lines = createLineSplitter();
+  readonly #answer: Answer;
+  #failure: GatewayError | undefined;
+  #withheldBefore = 0;
+
+  constructor(context: ChatContext) {
+    this.#answer = new Answer(context);
+  }
+
+  /** Pieces of output among the last bytes that no event shows, as a forced answer is held back as a whole. */
+  get withheld(): number {
+    return this.#answer.withheld - this.#withheldBefore;
+  }
+
+  /** True after the last line. Whatever comes then is ignored. */
+  get finished(): boolean {
+    return this.#answer.finished;
+  }
+
+  get failure(): GatewayError | undefined {
+    return this.#failure;
+  }
+
   /**
    * The events of the lines that these bytes complete; empty where there are none. Never throws: what is wrong is in
    * `failure`, so that the events before it are not lost.
    */
-  push(bytes: Buffer): readonly ChatEvent[];
+  push(bytes: Buffer): readonly ChatEvent[] {
+    const answer = this.#answer;
+    return this.#guarded((events) =>
+      this.#lines.push(bytes, (line) => {
+        answer.readLine(line, events);
+        return !answer.finished;
+      }),
+    );
+  }
+
   /** As `push`, for the end of the bytes. Afterwards the decoder has either finished or failed. */
-  end(): readonly ChatEvent[];
-  /** Pieces of output among the last bytes that no event shows, as a forced answer is held back as a whole. */
-  readonly withheld: number;
-  /** True after the last line. Whatever comes then is ignored. */
-  readonly finished: boolean;
-  readonly failure: GatewayError | undefined;
-}
+  end(): readonly ChatEvent[] {
+    return this.#guarded((events) => {
+      this.#answer.readLine(this.#lines.rest(), events);
+      if (!this.finished) throw incomplete('the stream ended before its last line');
+    });
+  }
 
-/** A forced answer is held back as a whole; this is as much as a tool call may be, in characters. */
-const MAX_FORCED_CHARACTERS = 16 * 1024 * 1024;
-
-export function createChatDecoder(context: ChatContext): ChatDecoder {
-  const lines = createLineSplitter();
-  const answer = createAnswer(context);
-  let failure: GatewayError | undefined;
-  let withheldBefore = 0;
-
-  const guarded = (read: (events: ChatEvent[]) => void): readonly ChatEvent[] => {
+  #guarded(read: (events: ChatEvent[]) => void): readonly ChatEvent[] {
     const events: ChatEvent[] = [];
-    withheldBefore = answer.withheld;
-    if (failure || answer.finished) return events;
+    this.#withheldBefore = this.#answer.withheld;
+    if (this.#failure || this.finished) return events;
     try {
       read(events);
     } catch (error) {
       // The stack can follow what a model writes into a tool call only so deep.
-      failure = error instanceof RangeError ? incomplete('nested too deeply') : toGatewayError(error);
+      this.#failure = error instanceof RangeError ? incomplete('nested too deeply') : toGatewayError(error);
     }
     return events;
-  };
-
-  return {
-    get withheld() {
-      return answer.withheld - withheldBefore;
-    },
-    get finished() {
-      return answer.finished;
-    },
-    get failure() {
-      return failure;
-    },
-    push: (bytes) =>
-      guarded((events) =>
-        lines.push(bytes, (line) => {
-          answer.readLine(line, events);
-          return !answer.finished;
-        }),
-      ),
-    end: () =>
-      guarded((events) => {
-        answer.readLine(lines.rest(), events);
-        if (!answer.finished) throw incomplete('the stream ended before its last line');
-      }),
-  };
+  }
 }
 
-interface Answer {
+/** What has been read of an answer so far, line by line. */
+class Answer {
+  readonly #context: ChatContext;
+  readonly #callIds = new Set<string>();
+  #started = false;
+  #reasoned = false;
+  #forcedText = '';
+  finished = false;
   /** Pieces of output held back so far. */
-  readonly withheld: number;
-  readonly finished: boolean;
+  withheld = 0;
+
+  constructor(context: ChatContext) {
+    this.#context = context;
+  }
+
   /** @throws GatewayError where the line is an error, or not what the wire promises. */
-  readLine(line: string, events: ChatEvent[]): void;
-}
+  readLine(text: string, events: ChatEvent[]): void {
+    const line = parseLine(text);
+    if (!line) return;
+    const { model, backend, warnings } = this.#context;
+    if (line['error'] !== undefined && line['error'] !== null) {
+      throw decodeErrorLine(line, { backend, promptField: 'messages' });
+    }
+    if (!this.#started) {
+      this.#started = true;
+      events.push({ type: 'started', model, backend, warnings });
+    }
+    const message = line['message'];
+    if (isWireObject(message)) this.#readMessage(message, line, events);
+    else if (message !== undefined && message !== null) throw incomplete('a message of the wrong type');
+    if (line['done'] === true) this.#finish(line, events);
+  }
 
-function createAnswer(context: ChatContext): Answer {
-  const { forced } = context;
-  const callIds = new Set<string>();
-  let started = false;
-  let finished = false;
-  let reasoned = false;
-  let forcedText = '';
-  let withheld = 0;
-
-  const addCall = (name: string, args: string, id: string | undefined, events: ChatEvent[]) => {
-    const index = callIds.size;
-    if (index > 0 && !context.parallelToolCalls) return;
-    // Old servers send no ids, and the same one twice would let two results be taken for each other.
-    const unique = id === undefined || callIds.has(id) ? createId('call_', context.randomBytes) : id;
-    callIds.add(unique);
-    events.push({ type: 'toolCall', choice: 0, index, id: unique, name, arguments: args });
-  };
-
-  const readMessage = (message: WireObject, line: WireObject, events: ChatEvent[]) => {
+  #readMessage(message: WireObject, line: WireObject, events: ChatEvent[]): void {
+    const { forced, logprobs: wantsLogprobs } = this.#context;
     const thinking = readText(message['thinking']);
     if (thinking !== '') {
-      reasoned = true;
+      this.#reasoned = true;
       events.push({ type: 'reasoning', choice: 0, text: thinking });
     }
     const text = readText(message['content']);
-    const logprobs = context.logprobs && !forced && thinking === '' ? decodeLogprobs(line['logprobs']) : [];
-    if (forced) {
-      forcedText += text;
-      if (text !== '') withheld++;
-      if (forcedText.length > MAX_FORCED_CHARACTERS) throw incomplete('a tool call of boundless length');
-    } else if (logprobs.length > 0) events.push({ type: 'content', choice: 0, text, logprobs });
+    const logprobs = wantsLogprobs && !forced && thinking === '' ? decodeLogprobs(line['logprobs']) : [];
+    if (forced) this.#withhold(text);
+    else if (logprobs.length > 0) events.push({ type: 'content', choice: 0, text, logprobs });
     else if (text !== '') events.push({ type: 'content', choice: 0, text });
-    for (const call of readToolCalls(message['tool_calls'] ?? []))
-      addCall(call.name, call.arguments, call.id, events);
-  };
+    const calls = message['tool_calls'];
+    if (calls === undefined || calls === null) return;
+    for (const call of readToolCalls(calls)) this.#addCall(call.name, call.arguments, call.id, events);
+  }
 
-  const finish = (line: WireObject, events: ChatEvent[]) => {
+  #withhold(text: string): void {
+    this.#forcedText += text;
+    if (text !== '') this.withheld++;
+    if (this.#forcedText.length > MAX_FORCED_CHARACTERS) throw incomplete('a tool call of boundless length');
+  }
+
+  #addCall(name: string, args: string, id: string | undefined, events: ChatEvent[]): void {
+    const { parallelToolCalls, randomBytes } = this.#context;
+    const index = this.#callIds.size;
+    if (index > 0 && !parallelToolCalls) return;
+    // Old servers send no ids, and the same one twice would let two results be taken for each other.
+    const unique = id === undefined || this.#callIds.has(id) ? createId('call_', randomBytes) : id;
+    this.#callIds.add(unique);
+    events.push({ type: 'toolCall', choice: 0, index, id: unique, name, arguments: args });
+  }
+
+  #finish(line: WireObject, events: ChatEvent[]): void {
+    const { forced, constrained } = this.#context;
     const raw = typeof line['done_reason'] === 'string' ? line['done_reason'].slice(0, 64) : '';
     if (raw === 'load' || raw === 'unload') throw onlyLoaded(raw);
     if (forced) {
-      const { calls, text } = readForced(forcedText, forced, raw);
-      for (const call of calls) addCall(call.name, call.arguments, undefined, events);
+      const { calls, text } = readForced(this.#forcedText, forced, raw);
+      for (const call of calls) this.#addCall(call.name, call.arguments, undefined, events);
       if (text !== '') events.push({ type: 'content', choice: 0, text });
     }
-    finished = true;
-    const exactQueue = !(reasoned && context.constrained);
-    events.push(decodeFinished(line, { raw, unified: unify(raw, callIds.size > 0) }, exactQueue));
-  };
-
-  return {
-    get withheld() {
-      return withheld;
-    },
-    get finished() {
-      return finished;
-    },
-    readLine(text, events) {
-      const line = parseLine(text);
-      if (!line) return;
-      if (line['error'] !== undefined && line['error'] !== null) {
-        throw decodeErrorLine(line, { backend: context.backend, promptField: 'messages' });
-      }
-      if (!started) {
-        started = true;
-        const { model, backend, warnings } = context;
-        events.push({ type: 'started', model, backend, warnings });
-      }
-      const message = line['message'];
-      if (isWireObject(message)) readMessage(message, line, events);
-      else if (message !== undefined && message !== null) throw incomplete('a message of the wrong type');
-      if (line['done'] === true) finish(line, events);
-    },
-  };
+    this.finished = true;
+    const exactQueue = !(this.#reasoned && constrained);
+    const reason = { raw, unified: unify(raw, this.#callIds.size > 0) };
+    events.push(decodeFinished(line, reason, exactQueue));
+  }
 }
 
 /** @returns `undefined` for a blank line. */

@@ -1,6 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 
 const NEWLINE = 0x0a;
+const NOTHING = Buffer.alloc(0);
 
 /**
  * Longest line accepted, in bytes. An honest one holds a token; the longest honest ones hold a whole tool call, or an
@@ -21,7 +22,7 @@ export interface LineSplitter {
 
 /** @param maxBytes of one line; more is a GatewayError `upstream_incomplete`. */
 export function createLineSplitter(maxBytes = MAX_LINE_BYTES): LineSplitter {
-  let held = Buffer.alloc(0);
+  let held = NOTHING;
   let heldBytes = 0;
 
   // The space doubles as it fills, so that a line that comes byte by byte is not copied once for each byte.
@@ -39,7 +40,7 @@ export function createLineSplitter(maxBytes = MAX_LINE_BYTES): LineSplitter {
 
   const rest = () => {
     const line = held.toString('utf8', 0, heldBytes);
-    held = Buffer.alloc(0);
+    held = NOTHING;
     heldBytes = 0;
     return line;
   };

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { GatewayError } from '../../../src/domain/error.ts';
 import { assertGrammar, type ChatEvent, type Finished } from '../../../src/domain/event.ts';
-import { type ChatContext, createChatDecoder } from '../../../src/providers/ollama/decode.ts';
+import { type ChatContext, ChatDecoder } from '../../../src/providers/ollama/decode.ts';
 
 const context: ChatContext = {
   model: 'llama3.1:8b',
@@ -20,7 +20,7 @@ interface Outcome {
 }
 
 function decode(pieces: readonly Buffer[], change: Partial<ChatContext> = {}): Outcome {
-  const decoder = createChatDecoder({ ...context, ...change });
+  const decoder = new ChatDecoder({ ...context, ...change });
   const events = [...pieces.flatMap((piece) => decoder.push(piece)), ...decoder.end()];
   expect(decoder.finished).toBe(decoder.failure === undefined);
   if (decoder.finished) assertGrammar(events);
@@ -312,7 +312,7 @@ describe('forced tool calls', () => {
   });
 
   test('what is held back is counted, a piece a token, and only there', () => {
-    const decoder = createChatDecoder({ ...context, forced });
+    const decoder = new ChatDecoder({ ...context, forced });
     const count = (...lines: string[]) => {
       decoder.push(Buffer.from(lines.join('')));
       return decoder.withheld;
@@ -322,7 +322,7 @@ describe('forced tool calls', () => {
     expect(count(text('"arguments":{}}').slice(0, 20))).toBe(0);
     expect(count(text('"arguments":{}}').slice(20))).toBe(1);
     expect(count(last())).toBe(0);
-    const free = createChatDecoder(context);
+    const free = new ChatDecoder(context);
     free.push(Buffer.from(text('a')));
     expect(free.withheld).toBe(0);
   });
