@@ -6,6 +6,7 @@ import { parseParams } from '../../../src/schema/serving/params.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
+import { openRawSocket } from '../../support/raw-socket.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, type WsClient } from '../../support/ws-client.ts';
 
@@ -107,7 +108,41 @@ describe('event streams', () => {
     await until(() => clock.pending() === before);
     expect(server.watching()).toBe(0);
   });
+
+  test('that are left before it is the turn of their documents are never begun', async () => {
+    const clock = createTestClock();
+    const server = await start({}, { clock });
+    const before = clock.pending();
+    // All of them wait for their turns at once, more than there are until the server sees them leave.
+    const requests: { readonly release: () => void; readonly leave: () => void }[] = [];
+    for (let count = 1; count <= 30; count++) {
+      const socket = await openRawSocket(server.port);
+      requests.push({ release: server.holdAuthentication(), leave: socket.destroy });
+      socket.send(subscriptionOf(`unknown ${count}`));
+      await until(() => server.authorizations.length === count);
+    }
+    for (const { release, leave } of requests) {
+      release();
+      leave();
+    }
+    await until(() => server.server.inFlight() === 0);
+    const begun = server.executed();
+    expect(begun).toBeLessThan(requests.length);
+    // It is looked at after all of them.
+    await server.post({ query: '{ hello }' });
+    expect(server.executed()).toBe(begun + 1);
+    expect([server.running(), server.watching(), clock.pending()]).toEqual([0, 0, before]);
+  });
 });
+
+/** A request for an event stream, as it goes over the wire. */
+function subscriptionOf(comment: string): string {
+  const body = JSON.stringify({ query: `subscription { said } # ${comment}` });
+  return (
+    `POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: ${BEARER}\r\nAccept: text/event-stream\r\n` +
+    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
+  );
+}
 
 test('a socket that closes while its key is being looked up takes none of the places of its key', async () => {
   const server = await start({ limits: { socket: { perKey: 1 } } });
