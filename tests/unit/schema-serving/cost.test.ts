@@ -37,6 +37,30 @@ describe('what execution is taken to cost', () => {
     ['a page: as many entries as it asks for', '{ apiKeys(first: 7) { nodes { id } } }', 1 + 7 * (1 + 1)],
     ['a page that does not say: twenty', '{ apiKeys { nodes { id } } }', 1 + 20 * (1 + 1)],
     ['ids: as many as there are', '{ nodes(ids: ["a", "b", "c"]) { id } }', 1 + 3],
+    [
+      'a page by a named fragment: as written out',
+      '{ apiKeys(first: 7) { ...P } } fragment P on ApiKeyConnection { nodes { id } }',
+      1 + 7 * (1 + 1),
+    ],
+    [
+      'a page by a fragment in a fragment in an inline one: as written out',
+      `{ apiKeys(first: 7) { ... { ...P } } }
+       fragment P on ApiKeyConnection { ...E }
+       fragment E on ApiKeyConnection { edges { node { id } } }`,
+      1 + 7 * (1 + 1 + 1),
+    ],
+    [
+      'a page by a fragment that comes before it: as written out',
+      'fragment P on ApiKeyConnection { nodes { id } } { apiKeys(first: 7) { ...P } }',
+      1 + 7 * (1 + 1),
+    ],
+    [
+      'a list by a named fragment: ten entries, on a page too',
+      `{ apiKeys(first: 7) { nodes { ...M } } models { ...L } }
+       fragment M on ApiKey { metadata { name } }
+       fragment L on Model { backends { label } }`,
+      1 + 7 * (1 + 1 + 10) + 1 + 10 * (1 + 10),
+    ],
   ])('%s', (_name, source, complexity) => {
     expect(complexityOf(source)).toBe(complexity);
   });
