@@ -90,8 +90,8 @@ const NAMES: Readonly<Record<keyof DocumentLimits, string>> = {
   fields: 'The document selects more than {} fields.',
   pairs: 'The document selects the same fields again and again: more than {} pairs of them.',
   rootFields: 'The operation selects more than {} fields of the root type.',
-  aliases: 'The document has more than {} aliases.',
-  directives: 'The document has more than {} directives.',
+  aliases: 'An operation or a fragment has more than {} aliases.',
+  directives: 'An operation or a fragment has more than {} directives.',
   complexity: 'The operation costs more than {}. Select fewer fields or smaller pages.',
 };
 

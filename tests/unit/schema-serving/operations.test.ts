@@ -7,6 +7,7 @@ import { createTestClock } from '../../support/clock.ts';
 import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
+import { parseEvents } from '../../support/sse.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, type WsClient } from '../../support/ws-client.ts';
 
@@ -80,6 +81,34 @@ test('the limits of a request come with its first event, and not again with ever
     shown.push(JSON.stringify(message.payload).includes('rateLimit'));
   }
   expect(shown).toEqual([true, false, false, false, false]);
+});
+
+test('the head of an event stream has no limits, as it goes out before the decision; the first event has', async () => {
+  const fake = createFakeGateway();
+  fake.limits = { mode: 'exact', requests: { limit: 60, remaining: 59, resetMs: 1000 } };
+  const server = await start({}, { schema: createSchema(), gateway: { chat: fake.chat } });
+  const ask = (query: string, accept: string) => {
+    const input = { model: 'llama3.1:8b', messages: [{ role: 'USER', content: [{ text: 'Hello' }] }] };
+    return server.post({ query, variables: { input } }, { accept });
+  };
+  const remaining = 'x-ratelimit-remaining-requests';
+  const stream = await ask(
+    'subscription($input: ChatCompletionInput!) { chatCompletion(input: $input) { __typename } }',
+    'text/event-stream',
+  );
+  expect(stream.headers.has(remaining)).toBe(false);
+  const [first] = parseEvents(await stream.text()).data;
+  expect(JSON.parse(first ?? '')).toMatchObject({
+    extensions: { rateLimit: { requests: { remaining: 59 } } },
+  });
+  for (const accept of ['application/json', 'text/event-stream']) {
+    const whole = await ask(
+      'mutation($input: ChatCompletionInput!) { createChatCompletion(input: $input) { __typename } }',
+      accept,
+    );
+    expect([accept, whole.headers.get(remaining)]).toEqual([accept, '59']);
+    await whole.text();
+  }
 });
 
 describe('event streams', () => {
