@@ -158,7 +158,7 @@ describe('REST and GraphQL refuse alike, and count nothing,', () => {
   });
 });
 
-test('a key that is rotated goes on by both secrets, which use up the same limits', async () => {
+test('a key that is rotated goes on by both secrets, which use up the same limits and are one key in the ledger', async () => {
   const { key, secret } = await server.createKey({ limits: { requestsPerMinute: 2 } });
   const id = encodeNodeId('ApiKey', key.keyId);
   const rotate = `mutation($id: ID!) {
@@ -175,6 +175,12 @@ test('a key that is rotated goes on by both secrets, which use up the same limit
     'RateLimitedError',
     'RateLimitedError',
   ]);
+  await rowOf(key.keyId, 3);
+  const rows = await server.database.query<UsageRow>(
+    'select * from usage_records where key_id = $1 order by status',
+    [key.keyId],
+  );
+  expect(rows.map(({ status }) => status)).toEqual(['error', 'error', 'ok', 'ok']);
 });
 
 async function expectParity(fixture: Fixture, form: Form): Promise<void> {
