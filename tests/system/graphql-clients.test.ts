@@ -249,8 +249,12 @@ describe('over plain HTTP', () => {
   });
 
   test('a model that never stops to call tools is stopped', async () => {
-    server.simulator.setDefault({ toolCalls: [{ name: 'x', arguments: {} }], text: 'Calling.' });
-    await expect(answerWithTools(gateway, INPUT, {}, 2)).resolves.toBe('Calling.');
+    // The simulator answers what it has a result for, so one round is where it has not come to an end.
+    server.simulator.script({ toolCalls: [{ name: 'look', arguments: {} }] });
+    let looks = 0;
+    const look = { name: 'look', run: () => `${++looks} looks` };
+    await expect(answerWithTools(gateway, INPUT, { look }, 1)).rejects.toThrow('in 1 rounds');
+    expect(looks).toBe(1);
   });
 
   test('an answer has the form of a schema', async () => {
