@@ -5,6 +5,7 @@ import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
 import { parseParams } from '../../../src/schema/serving/params.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
+import { graphqlBytes } from '../../support/graphql-bytes.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
 import { until } from '../../support/until.ts';
@@ -110,21 +111,13 @@ describe('event streams', () => {
   });
 });
 
-function requestOf(query: string): string {
-  const body = JSON.stringify({ query });
-  return (
-    `POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: ${BEARER}\r\n` +
-    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
-  );
-}
-
 /** Opens a connection over which it can be asked, at once, how many resolvers have run. */
 async function openCounter(server: GraphQLHarness): Promise<() => Promise<number>> {
   const socket = await openRawSocket(server.port);
   opened.push(() => socket.destroy());
   let answers = 0;
   return async () => {
-    socket.send(requestOf('{ executed }'));
+    socket.send(graphqlBytes('{ executed }'));
     const pattern = new RegExp(`(?:"executed":(\\d+)[^]*){${++answers}}`);
     return Number(pattern.exec(await socket.until(pattern))?.[1]);
   };
@@ -154,7 +147,7 @@ describe('documents that nobody has sent yet, a hundred of them at once,', () =>
     opened.push(...sockets.map((socket) => () => socket.destroy()));
     const countExecuted = await openCounter(server);
     const before = await countExecuted();
-    for (const [index, socket] of sockets.entries()) socket.send(requestOf(queryOf(index)));
+    for (const [index, socket] of sockets.entries()) socket.send(graphqlBytes(queryOf(index)));
     expect((await countExecuted()) - before).toBeLessThan(COUNT);
     await Promise.all(sockets.map((socket) => socket.until(/Hello world/)));
   });
