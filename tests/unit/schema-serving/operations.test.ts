@@ -5,6 +5,7 @@ import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
 import { parseParams } from '../../../src/schema/serving/params.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
+import { graphqlBytes } from '../../support/graphql-bytes.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
 import { parseEvents } from '../../support/sse.ts';
@@ -147,7 +148,7 @@ describe('event streams', () => {
     for (let count = 1; count <= 30; count++) {
       const socket = await openRawSocket(server.port);
       requests.push({ release: server.holdAuthentication(), leave: socket.destroy });
-      socket.send(subscriptionOf(`unknown ${count}`));
+      socket.send(graphqlBytes(`subscription { said } # unknown ${count}`, 'text/event-stream'));
       await until(() => server.authorizations.length === count);
     }
     for (const { release, leave } of requests) {
@@ -164,14 +165,47 @@ describe('event streams', () => {
   });
 });
 
-/** A request for an event stream, as it goes over the wire. */
-function subscriptionOf(comment: string): string {
-  const body = JSON.stringify({ query: `subscription { said } # ${comment}` });
-  return (
-    `POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: ${BEARER}\r\nAccept: text/event-stream\r\n` +
-    `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`
-  );
+/** Opens a connection over which it can be asked, at once, how many resolvers have run. */
+async function openCounter(server: GraphQLHarness): Promise<() => Promise<number>> {
+  const socket = await openRawSocket(server.port);
+  opened.push(() => socket.destroy());
+  let answers = 0;
+  return async () => {
+    socket.send(graphqlBytes('{ executed }'));
+    const pattern = new RegExp(`(?:"executed":(\\d+)[^]*){${++answers}}`);
+    return Number(pattern.exec(await socket.until(pattern))?.[1]);
+  };
 }
+
+describe('documents that nobody has sent yet, a hundred of them at once,', () => {
+  const COUNT = 100;
+  const queryOf = (index: number) => `{ a${index}: hello }`;
+
+  test('let others through between them, over one WebSocket', async () => {
+    const server = await start({ limits: { socket: { operations: COUNT } } });
+    const client = await connect(server);
+    const countExecuted = await openCounter(server);
+    const before = await countExecuted();
+    // One write, so that they arrive in one read.
+    const raw = Reflect.get(client.socket, '_socket');
+    raw.cork();
+    for (let index = 0; index < COUNT; index++) client.subscribe(String(index), queryOf(index));
+    raw.uncork();
+    expect((await countExecuted()) - before).toBeLessThan(COUNT);
+    await until(() => client.heard().length === 2 * COUNT);
+  });
+
+  test('let others through between them, over HTTP', async () => {
+    const server = await start();
+    const sockets = await Promise.all(Array.from({ length: COUNT }, () => openRawSocket(server.port)));
+    opened.push(...sockets.map((socket) => () => socket.destroy()));
+    const countExecuted = await openCounter(server);
+    const before = await countExecuted();
+    for (const [index, socket] of sockets.entries()) socket.send(graphqlBytes(queryOf(index)));
+    expect((await countExecuted()) - before).toBeLessThan(COUNT);
+    await Promise.all(sockets.map((socket) => socket.until(/Hello world/)));
+  });
+});
 
 test('a socket that closes while its key is being looked up takes none of the places of its key', async () => {
   const server = await start({ limits: { socket: { perKey: 1 } } });

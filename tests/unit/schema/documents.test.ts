@@ -5,6 +5,7 @@ import { isInterfaceType, parse, validate } from 'graphql';
 import { MAX_JSON_DEPTH, MAX_JSON_VALUES } from '../../../src/http/json-bounds.ts';
 import { createSchema } from '../../../src/schema/index.ts';
 import { DEFAULT_LIMITS, MAX_JSON_NAMES } from '../../../src/schema/serving/limits.ts';
+import { MAX_ID_LENGTH } from '../../../src/schema/serving/operation-ids.ts';
 import { CLOSE_CODES } from '../../support/close-codes.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
@@ -94,6 +95,7 @@ describe('docs/graphql.md', () => {
     expect(guide).toContain(`| different names | ${MAX_JSON_NAMES.count} |`);
     expect(guide).toContain(`| bytes of a name | ${MAX_JSON_NAMES.bytes} |`);
     expect(guide).toContain(`| operations | ${socket.operations} |`);
+    expect(guide).toContain(`| characters of an operation's id | ${MAX_ID_LENGTH} |`);
     expect(guide).toContain(`| messages per second | ${socket.messagesPerSecond} |`);
     expect(guide).toContain(`| characters of a ping's payload | ${socket.pingPayload} |`);
     expect(guide).toContain(`| seconds for a message to come in | ${socket.messageMs / 1000} |`);
