@@ -32,8 +32,12 @@ function checkFilter({ keyIds, from, to }: RecordFilter): void {
   if (to) checkTime(to, 'to');
 }
 
-/** A comparison with an invalid date is false. What lies further away has no common notation. */
-function checkTime(time: Date, param: string): void {
+/**
+ * A protocol asks first where it calls the field otherwise than a query does.
+ * @throws GatewayError `invalid_request`, naming `param`.
+ */
+export function checkTime(time: Date, param: string): void {
+  // A comparison with an invalid date is false. What lies further away has no common notation.
   if (time.getTime() >= 0 && time.getUTCFullYear() < 10_000) return;
   throw invalid(`${param} must be a time from 1970 to 9999.`, param);
 }

@@ -68,7 +68,7 @@ class AccessPlugin<Types extends SchemaTypes> extends BasePlugin<Types> {
     return {
       ...config,
       description: `${config.description} ${note}`,
-      extensions: { ...config.extensions, scope },
+      extensions: { ...config.extensions, ...access },
     };
   }
 

@@ -6,7 +6,7 @@ import type { Principal } from '../domain/principal.ts';
 /** The use cases that resolvers call. Authentication is not among them: it happens before an operation exists. */
 export type SchemaGateway = Pick<
   Gateway,
-  'chat' | 'embed' | 'listModels' | 'getModel' | 'listBackends' | 'limits' | 'administration' | 'report'
+  'chat' | 'embed' | 'listModels' | 'getModel' | 'listBackends' | 'limits' | 'administration'
 >;
 
 /** What resolvers know of one operation. Whoever serves the schema makes one for each operation. */
@@ -21,6 +21,8 @@ export interface GraphQLContext {
   readonly requestId: string;
   /** Aborted when the caller leaves or cancels this operation. */
   readonly signal: AbortSignal;
+  /** Aborted when the gateway begins to drain, for operations that have no end of their own: it waits for every one. */
+  readonly draining: AbortSignal;
   readonly clock: Clock;
   /**
    * Logs an exception that is a mistake of the gateway's, under the operation's request id. Needed only where the

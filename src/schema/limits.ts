@@ -37,21 +37,21 @@ export function createSharedLimits(
 
 /**
  * A key's limits as they change: now, and then whenever a look every `everyMs` finds something else. That limits
- * refill with time alone is a change only once a whole request or token has come back. It ends when the gateway drains,
- * which would otherwise wait for it in vain.
+ * refill with time alone is a change only once a whole request or token has come back. It ends at once when the gateway
+ * drains, as if it had been left: a drain waits for what has an end, and this has none.
  */
 export function watchLimits(context: GraphQLContext, everyMs: number): Cancellable<LimitsState> {
-  const { gateway, clock, signal: outer } = context;
-  return cancellable(async function* (signal) {
+  const { clock, signal: left, draining } = context;
+  const look = async function* (signal: AbortSignal) {
     let last: LimitsState | undefined;
     for (;;) {
       const state = await context.sharedLimits(context.principal);
       if (!last || differs(last, state)) yield [state];
       last = state;
-      if (gateway.report().draining) return;
       await pause(everyMs, clock, signal);
     }
-  }, outer);
+  };
+  return cancellable(look, left, draining);
 }
 
 const NAMES = ['requests', 'tokens', 'concurrency'] as const;

@@ -327,7 +327,6 @@ export async function startGraphQLServer(
       getModel: unused,
       listBackends: unused,
       limits: unused,
-      report: unused,
       get administration() {
         return unused();
       },

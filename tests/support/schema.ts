@@ -100,13 +100,13 @@ export function createHarness(): SchemaHarness {
       listBackends: () => harness.backends,
       limits: async () => harness.limits,
       administration,
-      report: fake.report,
     },
     context: (change = {}) => ({
       gateway: harness.gateway,
       principal: CALLER,
       requestId: 'req_test',
       signal: new AbortController().signal,
+      draining: new AbortController().signal,
       clock,
       sharedLimits: (principal) => harness.gateway.limits(principal),
       reportBug: (thrown) => void bugs.push(thrown),
@@ -202,14 +202,19 @@ function createMemoryKeys(keys: Map<string, ApiKey>): KeyStore {
       return true;
     },
     async update(keyId, { limits, expiresAt, ...change }) {
-      const kept = Object.entries({ ...keys.get(keyId)?.limits, ...limits }).filter(
-        ([, limit]) => limit !== null,
-      );
-      return put(keyId, {
+      const key = keys.get(keyId);
+      if (!key) return undefined;
+      const { expiresAt: before, ...rest } = key;
+      const end = expiresAt === undefined ? before : expiresAt;
+      const kept = Object.entries({ ...key.limits, ...limits }).filter(([, limit]) => limit !== null);
+      const changed: ApiKey = {
+        ...rest,
         ...change,
         limits: Object.fromEntries(kept) as ApiKey['limits'],
-        ...(expiresAt && { expiresAt }),
-      });
+        ...(end && { expiresAt: end }),
+      };
+      keys.set(keyId, changed);
+      return changed;
     },
     rotate: async (keyId, { prefix }) => put(keyId, { prefix }),
     revoke: async (keyId, revokedAt) => put(keyId, { revokedAt }),

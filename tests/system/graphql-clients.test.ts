@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { getIntrospectionQuery } from 'graphql';
 import { Models, StreamAnswer } from '../../examples/documents.ts';
 import type { ChatCompletionInput, StreamAnswerSubscription } from '../../examples/generated/graphql.ts';
 import { idOf, persistedOperation } from '../../examples/persisted.ts';
@@ -17,6 +18,7 @@ import {
 import type { Stats } from '../../simulator/server.ts';
 import { type Deployment, startDeployment } from '../support/deployment.ts';
 import { startGateway, TEST_KEY } from '../support/gateway.ts';
+import { createDatabase } from '../support/postgres.ts';
 
 let server: Deployment;
 let apollo: typeof import('../../examples/apollo.ts');
@@ -249,8 +251,12 @@ describe('over plain HTTP', () => {
   });
 
   test('a model that never stops to call tools is stopped', async () => {
-    server.simulator.setDefault({ toolCalls: [{ name: 'x', arguments: {} }], text: 'Calling.' });
-    await expect(answerWithTools(gateway, INPUT, {}, 2)).resolves.toBe('Calling.');
+    // The simulator answers what it has a result for, so one round is where it has not come to an end.
+    server.simulator.script({ toolCalls: [{ name: 'look', arguments: {} }] });
+    let looks = 0;
+    const look = { name: 'look', run: () => `${++looks} looks` };
+    await expect(answerWithTools(gateway, INPUT, { look }, 1)).rejects.toThrow('in 1 rounds');
+    expect(looks).toBe(1);
   });
 
   test('an answer has the form of a schema', async () => {
@@ -276,8 +282,34 @@ describe('as a program', () => {
   });
 });
 
+/** A gateway of its own, on an empty database. */
+async function openGateway(
+  env: Readonly<Record<string, string>>,
+): Promise<AsyncDisposable & { readonly url: string }> {
+  const { url: databaseUrl, drop } = await createDatabase();
+  const ollama = server.simulator.url;
+  const { url, stop } = await startGateway({ DATABASE_URL: databaseUrl, OLLAMA_URLS: ollama, ...env });
+  return {
+    url: `${url}/graphql`,
+    async [Symbol.asyncDispose]() {
+      await stop();
+      await drop();
+    },
+  };
+}
+
+async function post(url: string, key: string, body: object) {
+  const headers = { authorization: `Bearer ${key}`, 'content-type': 'application/json' };
+  const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
+  return JSON.parse(await response.text());
+}
+
 test('a gateway that accepts persisted documents only takes those of the examples by their ids', async () => {
-  await using strict = await openStrict();
+  await using strict = await openGateway({
+    PERSISTED_DOCUMENTS: 'examples/generated/persisted-documents.json',
+    PERSISTED_ONLY: 'true',
+    SEED_DEMO_KEYS: 'true',
+  });
   const { url } = strict;
   const client = connect({ url, key: TEST_KEY });
   try {
@@ -290,22 +322,24 @@ test('a gateway that accepts persisted documents only takes those of the example
   } finally {
     await client.dispose();
   }
-  const post = async (body: object) => {
-    const headers = { authorization: `Bearer ${TEST_KEY}`, 'content-type': 'application/json' };
-    const response = await fetch(url, { method: 'POST', headers, body: JSON.stringify(body) });
-    return JSON.parse(await response.text());
-  };
-  expect(await post({ documentId: idOf(Models) })).toMatchObject({ data: { models: expect.any(Array) } });
-  expect(await post({ query: '{ models { name } }' })).toMatchObject({
+  expect(await post(url, TEST_KEY, { documentId: idOf(Models) })).toMatchObject({
+    data: { models: expect.any(Array) },
+  });
+  expect(await post(url, TEST_KEY, { query: '{ models { name } }' })).toMatchObject({
     errors: [{ extensions: { code: 'PERSISTED_DOCUMENT_REQUIRED' } }],
   });
 });
 
-async function openStrict(): Promise<AsyncDisposable & { readonly url: string }> {
-  const strict = await startGateway({
-    OLLAMA_URLS: server.simulator.url,
-    PERSISTED_DOCUMENTS: 'examples/generated/persisted-documents.json',
-    PERSISTED_ONLY: 'true',
-  });
-  return { url: `${strict.url}/graphql`, [Symbol.asyncDispose]: async () => void (await strict.stop()) };
-}
+test('a gateway in production tells nobody its schema', async () => {
+  const key = `llmgw_${'0123456789abcdef'.repeat(4)}`;
+  await using production = await openGateway({ NODE_ENV: 'production', GATEWAY_ADMIN_KEY: key });
+  const { url } = production;
+  expect(await post(url, key, { query: '{ viewer { name } }' })).toMatchObject({ data: { viewer: {} } });
+  for (const query of [getIntrospectionQuery(), '{ viewer { nam } }']) {
+    const { errors } = await post(url, key, { query });
+    expect(errors[0]).toMatchObject({ extensions: { code: 'GRAPHQL_VALIDATION_FAILED' } });
+    expect(JSON.stringify(errors)).not.toContain('Did you mean');
+  }
+  const page = await fetch(url, { headers: { accept: 'text/html' } });
+  expect([page.status, await page.text()]).toEqual([406, expect.not.stringContaining('<')]);
+});

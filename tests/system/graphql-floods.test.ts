@@ -1,17 +1,21 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import { eventually } from '../support/eventually.ts';
+import { graphqlBytes } from '../support/graphql-bytes.ts';
 import { type GraphQLProcess, startGraphQLProcess } from '../support/graphql-process.ts';
 import { BEARER } from '../support/graphql-server.ts';
 import { COSTLY_DOCUMENT, HOSTILE_BODIES, HOSTILE_DOCUMENTS } from '../support/hostile-documents.ts';
+import { openRawSocket } from '../support/raw-socket.ts';
 import { openWsClient, type WsClient } from '../support/ws-client.ts';
 
 let server: GraphQLProcess;
 const sockets: WsClient[] = [];
+const closing: (() => void)[] = [];
 beforeEach(async () => {
   server = await startGraphQLProcess();
 });
 afterEach(async () => {
   for (const { socket } of sockets.splice(0)) socket.terminate();
+  for (const close of closing.splice(0)) close();
   await server.close();
 });
 
@@ -111,25 +115,46 @@ describe('floods over WebSocket keep to a bounded memory', () => {
     expect(growth).toBeLessThan(GROWTH_BYTES);
     expect(await ask('{ hello }')).toBe(200);
   });
+});
 
-  test('readers that do not read: what streams to them comes to rest', async () => {
-    const clients = await openSockets();
-    // A long name makes long messages, which soon fill what the kernel takes for a reader.
-    const query = `subscription { ${'a'.repeat(20_000)}: count(to: 1000000000) }`;
-    const growth = await growthDuring(async () => {
-      for (const client of clients) {
+/** Each begins to follow the same stream, reads its beginning, and stops to read. */
+const READERS: readonly (readonly [string, (query: string) => Promise<void>])[] = [
+  [
+    'over WebSocket',
+    async (query) => {
+      for (const client of await openSockets()) {
         client.subscribe('a', query);
-        await client.next();
+        expect((await client.next()).type).toBe('next');
         client.socket.pause();
       }
-      const areAtRest = async () => {
-        await server.figures();
-        await new Promise((resolve) => setTimeout(resolve, 100));
-        return (await server.figures()).cpuMs < 50;
-      };
-      await eventually('the streams to come to rest', areAtRest, 10_000);
-    });
-    expect(growth).toBeLessThan(GROWTH_BYTES);
-    expect(await ask('{ hello }')).toBe(200);
+    },
+  ],
+  [
+    'of event streams',
+    async (query) => {
+      for (let index = 0; index < SOCKETS; index++) {
+        const socket = await openRawSocket(Number(new URL(server.url).port));
+        closing.push(socket.destroy);
+        socket.send(graphqlBytes(query, 'text/event-stream'));
+        await socket.until(/event: next/);
+        socket.stopReading();
+      }
+    },
+  ],
+];
+
+test.each(READERS)('what streams to readers %s that do not read comes to rest', async (_name, begin) => {
+  // A long name makes long messages, which soon fill what the kernel takes for a reader.
+  const query = `subscription { ${'a'.repeat(15_000)}: count(to: 1000000000) }`;
+  const growth = await growthDuring(async () => {
+    await begin(query);
+    const areAtRest = async () => {
+      await server.figures();
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return (await server.figures()).cpuMs < 50;
+    };
+    await eventually('the streams to come to rest', areAtRest, 10_000);
   });
+  expect(growth).toBeLessThan(GROWTH_BYTES);
+  expect(await ask('{ hello }')).toBe(200);
 });

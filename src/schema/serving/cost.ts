@@ -42,9 +42,9 @@ const PAGE_ARGUMENTS: readonly string[] = ['first', 'last', 'ids'];
 const NOTHING: Figures = { depth: 0, fields: 0, aliases: 0, directives: 0, complexity: 0 };
 
 /**
- * Refuses an operation that asks for too much. One pass over the document: each fragment is counted once and its
- * figures are reused, so a fragment that expands to millions of fields costs no more than one that does not. The
- * numbers may grow to infinity, which is more than any limit.
+ * Refuses an operation that asks for too much. One pass over the document: each fragment is counted once, and once
+ * more where a page spreads it, and its figures are reused, so a fragment that expands to millions of fields costs no
+ * more than one that does not. The numbers may grow to infinity, which is more than any limit.
  *
  * @param operation where more than one is in the document, all are counted for what validation costs, and this one for
  * what execution costs.
@@ -90,8 +90,8 @@ const NAMES: Readonly<Record<keyof DocumentLimits, string>> = {
   fields: 'The document selects more than {} fields.',
   pairs: 'The document selects the same fields again and again: more than {} pairs of them.',
   rootFields: 'The operation selects more than {} fields of the root type.',
-  aliases: 'The document has more than {} aliases.',
-  directives: 'The document has more than {} directives.',
+  aliases: 'An operation or a fragment has more than {} aliases.',
+  directives: 'An operation or a fragment has more than {} directives.',
   complexity: 'The operation costs more than {}. Select fewer fields or smaller pages.',
 };
 
@@ -108,12 +108,13 @@ export function requireWithin(
   });
 }
 
-/** Counts the parts of one document, each fragment once. */
+/** Counts the parts of one document, each fragment once for pages and once for everything else. */
 class Counter {
   readonly #schema: GraphQLSchema;
   readonly #variables: Variables;
   readonly #fragments = new Map<string, FragmentDefinitionNode>();
   readonly #figures = new Map<DefinitionNode, Figures>();
+  readonly #figuresInPages = new Map<DefinitionNode, Figures>();
   readonly #rootFields = new Map<string, number>();
   readonly #underWay = new Set<DefinitionNode>();
 
@@ -127,8 +128,10 @@ class Counter {
     }
   }
 
-  definition(definition: FragmentDefinitionNode | OperationDefinitionNode): Figures {
-    const known = this.#figures.get(definition);
+  /** @param inPage whether the selections are those of a page, whose list has been counted with it. */
+  definition(definition: FragmentDefinitionNode | OperationDefinitionNode, inPage = false): Figures {
+    const figures = inPage ? this.#figuresInPages : this.#figures;
+    const known = figures.get(definition);
     if (known) return known;
     if (this.#underWay.has(definition)) {
       throw requestError('GRAPHQL_VALIDATION_FAILED', 'A fragment spreads itself.', { nodes: definition });
@@ -138,10 +141,10 @@ class Counter {
       definition.kind === Kind.FRAGMENT_DEFINITION
         ? this.#schema.getType(definition.typeCondition.name.value)
         : this.#schema.getRootType(definition.operation);
-    const figures = this.#selections(definition.selectionSet, type ?? undefined, false);
+    const selected = this.#selections(definition.selectionSet, type ?? undefined, inPage);
     this.#underWay.delete(definition);
-    const counted = { ...figures, directives: figures.directives + directivesOf(definition) };
-    this.#figures.set(definition, counted);
+    const counted = { ...selected, directives: selected.directives + directivesOf(definition) };
+    figures.set(definition, counted);
     return counted;
   }
 
@@ -186,7 +189,7 @@ class Counter {
     if (node.kind === Kind.FIELD) return this.#field(node, type, inPage);
     if (node.kind === Kind.FRAGMENT_SPREAD) {
       const fragment = this.#fragments.get(node.name.value);
-      return fragment ? this.definition(fragment) : NOTHING;
+      return fragment ? this.definition(fragment, inPage) : NOTHING;
     }
     const condition = node.typeCondition;
     const narrowed = condition ? this.#schema.getType(condition.name.value) : type;

@@ -42,7 +42,10 @@ export interface GraphQLServerConfig {
 export interface GraphQLServer {
   readonly handler: RequestListener;
   readonly upgrade: (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
-  /** WebSockets take no new operations; each is closed with 1001 as soon as it has none. HTTP is left to its server. */
+  /**
+   * What has no end of its own ends. WebSockets take no new operations; each is closed with 1001 as soon as it has none.
+   * HTTP is left to its server.
+   */
   drain(): void;
   /** Cuts every WebSocket. */
   close(): void;
@@ -58,7 +61,17 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
     stallMs: config.limits?.stallMs ?? DEFAULT_LIMITS.stallMs,
   };
   const persisted = config.persisted ?? { manifest: new Map(), only: false };
-  const operations = createOperations({ gateway, schema, limits, persisted, production, telemetry, clock });
+  const draining = new AbortController();
+  const operations = createOperations({
+    gateway,
+    schema,
+    limits,
+    persisted,
+    production,
+    draining: draining.signal,
+    telemetry,
+    clock,
+  });
   const sockets = createWebSocketHandler({
     gateway,
     operations,
@@ -68,6 +81,7 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
     maxMessageBytes: maxBodyBytes,
     messageBounds: jsonBounds(limits.document, 1),
     limits: limits.socket,
+    draining: draining.signal,
     telemetry,
     clock,
   });
@@ -84,5 +98,16 @@ export function createGraphQLServer(options: GraphQLServerOptions): GraphQLServe
     telemetry,
     clock,
   });
-  return { handler, upgrade: sockets.upgrade, drain: sockets.drain, close: sockets.close };
+  return {
+    handler,
+    upgrade: sockets.upgrade,
+    drain() {
+      draining.abort();
+      sockets.closeIdle();
+    },
+    close() {
+      draining.abort();
+      sockets.close();
+    },
+  };
 }

@@ -1,6 +1,6 @@
 import { type JsonBounds, MAX_JSON_DEPTH } from '../../http/json-bounds.ts';
 
-/** What one document may ask for. Counted with its fragments expanded, before it is validated. */
+/** What one document may ask for, counted before it is validated. Fragments count where they are spread, too. */
 export interface DocumentLimits {
   readonly bytes: number;
   /** Every error counts the lines up to its place, and comments take lines, but are no tokens. */
@@ -8,16 +8,19 @@ export interface DocumentLimits {
   readonly tokens: number;
   /** Brackets of any kind within each other, those of values included. The parser recurses. */
   readonly nesting: number;
-  /** Selections within selections. The introspection query that tools send needs 15. */
+  /** Selections within selections, in each operation and fragment. The introspection query that tools send needs 15. */
   readonly depth: number;
-  /** Fields in all. */
+  /** Fields of all operations and fragments together. */
   readonly fields: number;
   /** Pairs of selections that make up the same field of the result. Validation compares each pair. */
   readonly pairs: number;
+  /** Of the operation that is meant. */
   readonly rootFields: number;
+  /** In each operation and fragment. */
   readonly aliases: number;
+  /** As `aliases`. */
   readonly directives: number;
-  /** Fields that execution may have to resolve, where those below a page count once per entry. */
+  /** As `rootFields`: fields that execution may have to resolve, where those below a page count once per entry. */
   readonly complexity: number;
 }
 

@@ -1,7 +1,7 @@
 import { CLOSE, type Connection } from './connection.ts';
 
 /** The longest id of an operation, in characters. Every message about the operation repeats it. */
-const MAX_ID_LENGTH = 256;
+export const MAX_ID_LENGTH = 256;
 /** How graphql-ws writes the messages about an operation. */
 const ABOUT_OPERATION = /^\{"id":"(\d+)","type":"(\w+)"/;
 

@@ -48,6 +48,8 @@ export interface OperationsOptions {
   readonly limits: Pick<ServingLimits, 'document'>;
   readonly persisted: PersistedDocuments;
   readonly production: boolean;
+  /** As for `GraphQLContext`. */
+  readonly draining: AbortSignal;
   readonly telemetry: Pick<Telemetry, 'log'>;
   readonly clock: Clock;
 }
@@ -56,7 +58,7 @@ export type Operations = ReturnType<typeof createOperations>;
 
 /** What every transport does with a request: the same checks, the same execution, the same failures. */
 export function createOperations(options: OperationsOptions) {
-  const { gateway, schema, limits, persisted, production, clock } = options;
+  const { gateway, schema, limits, persisted, production, draining, clock } = options;
   const takeTurn = createTurns(1);
   const sharedLimits = createSharedLimits(gateway, clock);
   const documents = createDocuments({
@@ -88,6 +90,7 @@ export function createOperations(options: OperationsOptions) {
         },
         requestId: caller.requestId,
         signal: caller.signal,
+        draining,
         clock,
         sharedLimits,
         reportBug: (thrown) => logBug(thrown, caller.requestId, options.telemetry),

@@ -22,8 +22,8 @@ export interface ProtocolOptions {
   readonly operations: Operations;
   readonly limits: SocketLimits;
   readonly telemetry: Pick<Telemetry, 'log'>;
-  /** While draining nothing new begins: see `hold`. */
-  readonly isDraining: () => boolean;
+  /** Once it has aborted nothing new begins: see `hold`. */
+  readonly draining: AbortSignal;
 }
 
 /** What is known of a socket; `extra` in the terms of graphql-ws. */
@@ -116,7 +116,7 @@ function begin(
   extra: Extra,
   payload: object,
   requestId: string,
-  { operations, isDraining }: ProtocolOptions,
+  { operations, draining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
   const { connection, held } = extra;
   const leaving = new AbortController();
@@ -128,12 +128,12 @@ function begin(
     signal: leaving.signal,
   };
   const operation = operations.prepare(operations.parse(payload), caller);
-  if (isDraining()) return { args: operation.args, results: hold(held) };
+  if (draining.aborted) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
   const results = runOnDemand(operation, leaving, () => {
     connection.operations.delete(leaving);
     // The last message of the operation is still to go out.
-    if (isDraining()) setImmediate(closeIfIdle, connection);
+    if (draining.aborted) setImmediate(closeIfIdle, connection);
   });
   return { args: operation.args, results };
 }

@@ -12,7 +12,7 @@ import { closeIfIdle, createProtocol, type Extra, type ProtocolOptions } from '.
 import { logBug } from './refusal.ts';
 import { limitUnfinished } from './unfinished.ts';
 
-export interface WebSocketOptions extends Omit<ProtocolOptions, 'isDraining'> {
+export interface WebSocketOptions extends ProtocolOptions {
   readonly path: string;
   readonly corsOrigins: CorsOrigins;
   readonly trustedProxies: number;
@@ -24,12 +24,11 @@ export interface WebSocketOptions extends Omit<ProtocolOptions, 'isDraining'> {
 
 /** GraphQL over WebSocket, by the subprotocol `graphql-transport-ws`. */
 export function createWebSocketHandler(options: WebSocketOptions) {
-  const { limits, messageBounds, clock, telemetry } = options;
+  const { limits, messageBounds, draining, clock, telemetry } = options;
   const connections = new Set<Connection>();
   const perAddress = createCap(limits.perAddress);
   const unfinishedPerKey = createCap(Math.max(limits.unfinishedPerKey, options.maxMessageBytes));
-  let draining = false;
-  const protocol = createProtocol({ ...options, isDraining: () => draining });
+  const protocol = createProtocol(options);
   const server = new WebSocketServer(settingsFor(options));
 
   const accept = (socket: WebSocket, request: IncomingMessage) => {
@@ -76,7 +75,7 @@ export function createWebSocketHandler(options: WebSocketOptions) {
     upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
       const address = addressOf(request, options.trustedProxies);
       const status =
-        refuses(request, options) ?? (draining ? 503 : perAddress.take(address) ? undefined : 429);
+        refuses(request, options) ?? (draining.aborted ? 503 : perAddress.take(address) ? undefined : 429);
       if (status !== undefined) {
         refuseUpgrade(socket, status);
         return;
@@ -85,15 +84,13 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       server.handleUpgrade(request, socket, head, accept);
     },
     /**
-     * From now on nothing new begins; each socket is closed with 1001 when its last operation has ended. What has no
-     * answer by then was never begun.
+     * Once draining, nothing new begins: whoever has no operations is closed with 1001 here, and each of the others when
+     * its last one has ended. What has no answer by then was never begun.
      */
-    drain(): void {
-      draining = true;
+    closeIdle(): void {
       for (const connection of connections) closeIfIdle(connection);
     },
     close(): void {
-      draining = true;
       for (const { socket } of connections) socket.terminate();
     },
   };

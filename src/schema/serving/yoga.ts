@@ -139,6 +139,8 @@ async function decide(
       : parseSearch(new URLSearchParams(search), limits.document);
   const params = operations.parse(raw);
   await operations.turn(params);
+  // Who has left meanwhile gets nothing begun: what would end it, the response's `close`, has been.
+  leaving.signal.throwIfAborted();
   const caller = { principal, requestId, signal: leaving.signal };
   const operation = operations.prepare(params, caller);
   requireMethod(req, res, operation);

@@ -95,7 +95,9 @@ export const ChatEventInterface = builder.interfaceRef<ChatEventObject>('ChatCom
     'One step of an answer. In order: `ChatQueued` (any number), `ChatModelLoading` (perhaps), `ChatStarted`, then deltas and tool calls, and `ChatFinished`. `ChatFailed` may take the place of any of them; whichever of the two comes is the last.',
   resolveType: (event) => event.__typename,
   fields: (t) => ({
-    completionId: t.exposeID('completionId', { description: COMPLETION_ID }),
+    completionId: t.exposeID('completionId', {
+      description: `${COMPLETION_ID} Where arguments are refused no request begins, and no \`Request\` will have it.`,
+    }),
     sequence: t.exposeInt('sequence', {
       description:
         'The place in the answer, from 0. It grows by one from event to event, so that a missing one would show.',

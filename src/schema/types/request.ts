@@ -1,4 +1,5 @@
 import type { RecordQuery } from '../../core/ports.ts';
+import { checkTime } from '../../core/usage-rules.ts';
 import type { UsageRecord } from '../../domain/record.ts';
 import { builder } from '../builder.ts';
 import { createConnectionType, invalidCursor, loadPage, PAGE_ARGS } from '../connection.ts';
@@ -113,6 +114,8 @@ builder.queryField('requests', (t) =>
 
 function decodeFilter(filter: typeof RequestFilter.$inferInput): Omit<RecordQuery, 'limit' | 'after'> {
   const { apiKeyId, model, status, from, to } = filter;
+  if (from) checkTime(from, 'filter.from');
+  if (to) checkTime(to, 'filter.to');
   return {
     ...keyFilter(apiKeyId, 'filter.apiKeyId'),
     ...(typeof model === 'string' && { model }),

@@ -245,6 +245,16 @@ describe('statuses', () => {
     },
   );
 
+  test.each([
+    ['a syntax error', '{ hello\n  ( }', { line: 2, column: 5 }],
+    ['an unknown field', '{ hello\n  hallo }', { line: 2, column: 3 }],
+    ['a missing variable', 'mutation(\n  $i: Nested!) { take(input: $i) }', { line: 2, column: 3 }],
+    ['a field that fails', '{ hello\n  broken }', { line: 2, column: 3 }],
+  ])('GOH-14 (Errors) %s is shown with its place in the document', async (_what, query, place) => {
+    const answer = await read(server.post({ query }));
+    expect(answer.body.errors).toMatchObject([{ locations: [place] }]);
+  });
+
   test('GOH-15 (Status codes) an error of a field leaves the status 200 and the other data', async () => {
     const answer = await read(server.post({ query: '{ hello refused }' }));
     expect(answer.status).toBe(200);

@@ -2,6 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../src/domain/error.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
+import { openRawSocket } from '../../support/raw-socket.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, type WsClient } from '../../support/ws-client.ts';
 
@@ -34,6 +35,25 @@ describe('Communication', () => {
   test('GWS-01 a socket without the subprotocol is closed with 4406', async () => {
     const client = await open({ protocols: [] });
     expect(await client.closed).toEqual({ code: 4406, reason: 'Subprotocol not acceptable' });
+  });
+
+  test('GWS-01 so is a socket that offers only others; of several, the one that is known is taken', async () => {
+    const { socket } = await open({ protocols: ['graphql-ws', 'graphql-transport-ws'] });
+    expect(socket.protocol).toBe('graphql-transport-ws');
+    // No library for WebSocket goes on where none of its subprotocols is accepted, as a browser does not.
+    const raw = await openRawSocket(server.port);
+    raw.send(
+      'GET /graphql HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n' +
+        'Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: graphql-ws\r\n\r\n',
+    );
+    const received = await raw.until(/\r\n\r\n.*acceptable$/s);
+    raw.destroy();
+    expect(received).toMatch(/^HTTP\/1\.1 101 /);
+    expect(received).not.toMatch(/^sec-websocket-protocol/im);
+    // A frame of the type that closes, its length, the code, and the reason.
+    const reason = 'Subprotocol not acceptable';
+    const frame = [0x88, 2 + reason.length, 4406 >> 8, 4406 & 0xff];
+    expect(received.split('\r\n\r\n')[1]).toBe(String.fromCharCode(...frame) + reason);
   });
 
   test('GWS-02 operations with different ids are active at once, their messages interleaved', async () => {
@@ -301,7 +321,9 @@ describe('Next, Error and Complete', () => {
     const client = await connect();
     client.subscribe('a', 'subscription { breaks }');
     const { payload } = await client.next();
-    expect(payload?.errors?.[0]?.extensions.code).toBe('INTERNAL');
+    const requestId = server.logs.at(-1)?.fields?.['request_id'];
+    expect(requestId).toEqual(expect.any(String));
+    expect(payload?.errors?.[0]?.extensions).toEqual({ code: 'INTERNAL', requestId });
     expect(JSON.stringify(payload)).not.toContain('secret');
     expect(await client.next()).toEqual({ id: 'a', type: 'complete' });
   });

@@ -4,6 +4,7 @@ import type { ChatRequest, EmbeddingRequest, Message } from '../../../src/domain
 import { ERRORS, type ErrorCode } from '../../../src/domain/error.ts';
 import type { LimitName } from '../../../src/domain/limit.ts';
 import { decodeIdOf } from '../../../src/schema/ids.ts';
+import { readEvents } from '../../support/sse.ts';
 import {
   type AskOptions,
   type ChatAnswer,
@@ -102,8 +103,12 @@ interface Reply {
   readonly extensions?: { readonly rateLimit?: Fields };
 }
 
-/** Each driver has two sides: mutations go by HTTP, and subscriptions by WebSocket. */
-export function createGraphQLDriver(url: string): Driver {
+/** What subscriptions go by. */
+export type Transport = 'WebSocket' | 'server-sent events';
+
+/** Mutations go by HTTP, and subscriptions by what is said. */
+export function createGraphQLDriver(url: string, transport: Transport): Driver {
+  const subscribe = transport === 'WebSocket' ? overSocket : asEvents;
   return {
     protocol: 'graphql',
     async ask(request, options) {
@@ -124,37 +129,51 @@ export function createGraphQLDriver(url: string): Driver {
 }
 
 async function post(url: string, query: string, variables: Fields, options: AskOptions): Promise<Reply> {
+  return (await send(url, query, variables, options)).json();
+}
+
+function send(url: string, query: string, variables: Fields, options: AskOptions, accept = '*/*') {
   const { authorization, signal } = options;
-  const response = await fetch(`${url}/graphql`, {
+  return fetch(`${url}/graphql`, {
     method: 'POST',
-    headers: { ...(authorization && { authorization }), 'content-type': 'application/json' },
+    headers: { accept, ...(authorization && { authorization }), 'content-type': 'application/json' },
     body: JSON.stringify({ query, variables }),
     signal,
   });
-  return (await response.json()) as Reply;
 }
 
-async function subscribe(url: string, input: Fields, options: AskOptions): Promise<readonly Reply[]> {
+async function asEvents(url: string, input: Fields, options: AskOptions): Promise<readonly Reply[]> {
+  const response = await send(url, STREAM, { input }, options, 'text/event-stream');
+  // Who has no key gets no stream.
+  return response.ok ? collect(readEvents(response), options) : [await response.json()];
+}
+
+async function overSocket(url: string, input: Fields, options: AskOptions): Promise<readonly Reply[]> {
   const client: Client = createClient({
     url: `${url.replace('http', 'ws')}/graphql`,
     webSocketImpl: WebSocket,
     connectionParams: { authorization: options.authorization },
     retryAttempts: 0,
   });
-  const replies: Reply[] = [];
   const stream = client.iterate({ query: STREAM, variables: { input } });
   const leave = () => void stream.return?.();
   options.signal.addEventListener('abort', leave, { once: true });
   try {
-    for await (const reply of stream as AsyncIterable<Reply>) {
-      replies.push(reply);
-      if (reply.data?.event?.__typename === 'ChatContentDelta') options.onText();
-    }
+    const replies = await collect(stream as AsyncIterable<Reply>, options);
+    return options.signal.aborted ? [] : replies;
   } finally {
     options.signal.removeEventListener('abort', leave);
     await client.dispose();
   }
-  return options.signal.aborted ? [] : replies;
+}
+
+async function collect(stream: AsyncIterable<Reply>, { onText }: AskOptions): Promise<readonly Reply[]> {
+  const replies: Reply[] = [];
+  for await (const reply of stream) {
+    replies.push(reply);
+    if (reply.data?.event?.__typename === 'ChatContentDelta') onText();
+  }
+  return replies;
 }
 
 function encodeChat(request: ChatRequest): Fields {

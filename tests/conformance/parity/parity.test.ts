@@ -6,17 +6,20 @@ import type { UsageRow } from '../../../src/storage/usage-row.ts';
 import { type Deployment, startDeployment } from '../../support/deployment.ts';
 import { eventually } from '../../support/eventually.ts';
 import { DOWN, FIXTURES, type Fixture, type Result } from './fixtures.ts';
-import { createGraphQLDriver } from './graphql.ts';
+import { createGraphQLDriver, type Transport } from './graphql.ts';
 import type { Driver, Form, Outcome } from './outcome.ts';
 import { createRestDriver } from './rest.ts';
 
 let server: Deployment;
 let rest: Driver;
-let graphql: Driver;
+let graphql: Readonly<Record<Transport, Driver>>;
 beforeAll(async () => {
   server = await startDeployment({ simulator: { models: MODELS.map((name) => ({ name })), parallel: 4 } });
   rest = createRestDriver(server.url);
-  graphql = createGraphQLDriver(server.url);
+  graphql = {
+    WebSocket: createGraphQLDriver(server.url, 'WebSocket'),
+    'server-sent events': createGraphQLDriver(server.url, 'server-sent events'),
+  };
 }, 60_000);
 afterAll(() => server.close());
 
@@ -148,17 +151,22 @@ describe('REST and GraphQL refuse alike, and count nothing,', () => {
   ])('%s', async (_name, authorization, failure) => {
     const rows = await server.rows();
     const { requests } = server.simulator.stats();
-    for (const driver of [rest, graphql]) {
-      const options = { authorization, form: 'whole' as const, signal: new AbortController().signal };
-      const outcome = await driver.ask(request, { ...options, onText: () => undefined });
-      expect([driver.protocol, outcome]).toEqual([driver.protocol, { failure: { code: failure } }]);
+    for (const [driver, form] of [
+      [rest, 'whole'],
+      [graphql.WebSocket, 'whole'],
+      [graphql['server-sent events'], 'streamed'],
+    ] as const) {
+      const { signal } = new AbortController();
+      const outcome = await driver.ask(request, { authorization, form, signal, onText: () => undefined });
+      const name = `${driver.protocol}, ${form}`;
+      expect([name, outcome]).toEqual([name, { failure: { code: failure } }]);
     }
     expect(server.simulator.stats().requests).toBe(requests);
     expect(await server.rows()).toBe(rows);
   });
 });
 
-test('a key that is rotated goes on by both secrets, which use up the same limits', async () => {
+test('a key that is rotated goes on by both secrets, which use up the same limits and are one key in the ledger', async () => {
   const { key, secret } = await server.createKey({ limits: { requestsPerMinute: 2 } });
   const id = encodeNodeId('ApiKey', key.keyId);
   const rotate = `mutation($id: ID!) {
@@ -175,28 +183,50 @@ test('a key that is rotated goes on by both secrets, which use up the same limit
     'RateLimitedError',
     'RateLimitedError',
   ]);
+  await rowOf(key.keyId, 3);
+  const rows = await server.database.query<UsageRow>(
+    'select * from usage_records where key_id = $1 order by status',
+    [key.keyId],
+  );
+  expect(rows.map(({ status }) => status)).toEqual(['error', 'error', 'ok', 'ok']);
 });
+
+/** What is not streamed goes the same way, whatever a subscription would go by. */
+const transportsOf = (form: Form): readonly Transport[] =>
+  form === 'streamed' ? ['WebSocket', 'server-sent events'] : ['WebSocket'];
 
 async function expectParity(fixture: Fixture, form: Form): Promise<void> {
   const { result } = fixture;
   const isSeen = typeof result === 'string' || !('unseen' in result);
   const rows = isSeen ? 0 : await server.rows();
   const byRest = await run(rest, fixture, form);
-  const byGraphQL = await run(graphql, fixture, form);
   expectResult(byRest.outcome, result, 0);
-  expectResult(byGraphQL.outcome, result, 1);
-  expect(comparable(byGraphQL.outcome)).toEqual(comparable(byRest.outcome));
-  expect(byGraphQL.upstream).toEqual(byRest.upstream);
-  // The two spans of time overlap: the same was taken, as far as clocks can tell.
-  expect(byRest.usedMs[0]).toBeLessThanOrEqual(byGraphQL.usedMs[1]);
-  expect(byGraphQL.usedMs[0]).toBeLessThanOrEqual(byRest.usedMs[1]);
+  const others: (readonly [Transport, Trace])[] = [];
+  for (const transport of transportsOf(form)) {
+    const byGraphQL = await run(graphql[transport], fixture, form);
+    expectResult(byGraphQL.outcome, result, 1);
+    expectSame(byGraphQL, byRest, transport);
+    others.push([transport, byGraphQL]);
+  }
   if (!isSeen) {
     expect(await server.rows()).toBe(rows);
     return;
   }
+  await Promise.all(others.map(([transport, byGraphQL]) => expectSameRow(byGraphQL, byRest, transport)));
+}
+
+function expectSame(byGraphQL: Trace, byRest: Trace, transport: Transport): void {
+  expect([transport, comparable(byGraphQL.outcome)]).toEqual([transport, comparable(byRest.outcome)]);
+  expect([transport, byGraphQL.upstream]).toEqual([transport, byRest.upstream]);
+  // The two spans of time overlap: the same was taken, as far as clocks can tell.
+  expect(byRest.usedMs[0]).toBeLessThanOrEqual(byGraphQL.usedMs[1]);
+  expect(byGraphQL.usedMs[0]).toBeLessThanOrEqual(byRest.usedMs[1]);
+}
+
+async function expectSameRow(byGraphQL: Trace, byRest: Trace, transport: Transport): Promise<void> {
   const [restRow, graphqlRow] = await Promise.all([byRest.row(), byGraphQL.row()]);
   expect([restRow.protocol, graphqlRow.protocol]).toEqual(['rest', 'graphql']);
-  expect(comparableRow(graphqlRow)).toEqual(comparableRow(restRow));
+  expect([transport, comparableRow(graphqlRow)]).toEqual([transport, comparableRow(restRow)]);
   expect(byRest.outcome.id ?? restRow.id).toBe(restRow.id);
   expect(byGraphQL.outcome.id ?? graphqlRow.id).toBe(graphqlRow.id);
 }

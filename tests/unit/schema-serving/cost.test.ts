@@ -1,19 +1,29 @@
 import { describe, expect, test } from '@jest/globals';
-import { getOperationAST, parse } from 'graphql';
+import { type DocumentNode, getOperationAST, parse } from 'graphql';
 import { createSchema } from '../../../src/schema/index.ts';
 import { requireModestCost } from '../../../src/schema/serving/cost.ts';
-import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
+import { DEFAULT_LIMITS, type DocumentLimits } from '../../../src/schema/serving/limits.ts';
 
 const schema = createSchema();
+
+/** Refuses the first operation, or does not, by the limits that are in force but for those given. */
+function requireModest(
+  document: DocumentNode,
+  variables: Record<string, unknown> = {},
+  limits: Partial<DocumentLimits> = {},
+): void {
+  const name = document.definitions.find((definition) => definition.kind === 'OperationDefinition')?.name;
+  const operation = getOperationAST(document, name?.value);
+  if (!operation) throw new Error('the document has no operation');
+  requireModestCost(schema, document, operation, variables, { ...DEFAULT_LIMITS.document, ...limits });
+}
 
 /** The lowest limit on complexity that lets the operation through. */
 function complexityOf(source: string, variables: Record<string, unknown> = {}): number {
   const document = parse(source);
-  const operation = getOperationAST(document);
-  if (!operation) throw new Error('the document has not one operation');
   const passes = (complexity: number) => {
     try {
-      requireModestCost(schema, document, operation, variables, { ...DEFAULT_LIMITS.document, complexity });
+      requireModest(document, variables, { complexity });
       return true;
     } catch (error) {
       expect(error).toMatchObject({ extensions: { code: 'DOCUMENT_TOO_COMPLEX', limit: 'complexity' } });
@@ -37,6 +47,30 @@ describe('what execution is taken to cost', () => {
     ['a page: as many entries as it asks for', '{ apiKeys(first: 7) { nodes { id } } }', 1 + 7 * (1 + 1)],
     ['a page that does not say: twenty', '{ apiKeys { nodes { id } } }', 1 + 20 * (1 + 1)],
     ['ids: as many as there are', '{ nodes(ids: ["a", "b", "c"]) { id } }', 1 + 3],
+    [
+      'a page by a named fragment: as written out',
+      '{ apiKeys(first: 7) { ...P } } fragment P on ApiKeyConnection { nodes { id } }',
+      1 + 7 * (1 + 1),
+    ],
+    [
+      'a page by a fragment in a fragment in an inline one: as written out',
+      `{ apiKeys(first: 7) { ... { ...P } } }
+       fragment P on ApiKeyConnection { ...E }
+       fragment E on ApiKeyConnection { edges { node { id } } }`,
+      1 + 7 * (1 + 1 + 1),
+    ],
+    [
+      'a page by a fragment that comes before it: as written out',
+      'fragment P on ApiKeyConnection { nodes { id } } { apiKeys(first: 7) { ...P } }',
+      1 + 7 * (1 + 1),
+    ],
+    [
+      'a list by a named fragment: ten entries, on a page too',
+      `{ apiKeys(first: 7) { nodes { ...M } } models { ...L } }
+       fragment M on ApiKey { metadata { name } }
+       fragment L on Model { backends { label } }`,
+      1 + 7 * (1 + 1 + 10) + 1 + 10 * (1 + 10),
+    ],
   ])('%s', (_name, source, complexity) => {
     expect(complexityOf(source)).toBe(complexity);
   });
@@ -73,5 +107,25 @@ describe('usage', () => {
     expect(complexityOf(`{ ${year} ${fields} }`)).toBeLessThan(complexity);
     const twenty = Array.from({ length: 20 }, (_, index) => `a${index}: ${year} ${fields}`).join(' ');
     expect(complexityOf(`{ ${twenty} }`)).toBeGreaterThan(complexity);
+  });
+});
+
+describe.each([
+  ['aliases', (index: number) => `a${index}: __typename`],
+  ['directives', () => '__typename @include(if: true)'],
+] as const)('%s', (limit, field) => {
+  const half = DEFAULT_LIMITS.document[limit] / 2;
+  const fields = Array.from({ length: half + 1 }, (_, index) => field(index)).join(' ');
+  const tree = `viewer { ${fields} }`;
+
+  test('are those of each operation and fragment, not of the document', () => {
+    requireModest(parse(`query A { ${tree} } query B { ${tree} } fragment F on Query { ${tree} }`));
+  });
+
+  test('of a fragment are those of whatever spreads it, too', () => {
+    const spread = parse(`{ ${tree} ...F } fragment F on Query { ${tree} }`);
+    expect(() => requireModest(spread)).toThrow(
+      `An operation or a fragment has more than ${2 * half} ${limit}.`,
+    );
   });
 });

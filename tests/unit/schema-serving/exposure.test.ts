@@ -44,16 +44,22 @@ describe('in production', () => {
     });
   });
 
-  test('messages suggest nothing', async () => {
+  test('messages suggest nothing, over HTTP and WebSocket', async () => {
+    const inputs = { query: 'mutation($i: Nested!) { take(input: $i) }', variables: { i: { txt: 'x' } } };
     for (const production of [true, false]) {
       const server = await start({ production });
-      const field = await (await server.post({ query: '{ helo }' })).text();
-      const query = 'mutation($i: Nested!) { take(input: $i) }';
-      const input = await (await server.post({ query, variables: { i: { txt: 'x' } } })).text();
-      expect([field.includes('Did you mean'), input.includes('It has text')]).toEqual([
-        !production,
-        !production,
-      ]);
+      for (const [body, suggestion] of [
+        [{ query: '{ helo }' }, 'Did you mean'],
+        [inputs, 'It has text'],
+      ] as const) {
+        const overHttp = await (await server.post(body)).text();
+        const overSocket = await refusedOverSocket(server, body);
+        expect(overSocket).toEqual(expect.any(String));
+        expect([overHttp.includes(suggestion), overSocket?.includes(suggestion)]).toEqual([
+          !production,
+          !production,
+        ]);
+      }
     }
   });
 

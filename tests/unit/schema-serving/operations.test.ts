@@ -5,7 +5,10 @@ import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
 import { parseParams } from '../../../src/schema/serving/params.ts';
 import { createTestClock } from '../../support/clock.ts';
 import { content, createFakeGateway, finished, started } from '../../support/fake-gateway.ts';
+import { graphqlBytes } from '../../support/graphql-bytes.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
+import { openRawSocket } from '../../support/raw-socket.ts';
+import { parseEvents } from '../../support/sse.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, type WsClient } from '../../support/ws-client.ts';
 
@@ -81,6 +84,34 @@ test('the limits of a request come with its first event, and not again with ever
   expect(shown).toEqual([true, false, false, false, false]);
 });
 
+test('the head of an event stream has no limits, as it goes out before the decision; the first event has', async () => {
+  const fake = createFakeGateway();
+  fake.limits = { mode: 'exact', requests: { limit: 60, remaining: 59, resetMs: 1000 } };
+  const server = await start({}, { schema: createSchema(), gateway: { chat: fake.chat } });
+  const ask = (query: string, accept: string) => {
+    const input = { model: 'llama3.1:8b', messages: [{ role: 'USER', content: [{ text: 'Hello' }] }] };
+    return server.post({ query, variables: { input } }, { accept });
+  };
+  const remaining = 'x-ratelimit-remaining-requests';
+  const stream = await ask(
+    'subscription($input: ChatCompletionInput!) { chatCompletion(input: $input) { __typename } }',
+    'text/event-stream',
+  );
+  expect(stream.headers.has(remaining)).toBe(false);
+  const [first] = parseEvents(await stream.text()).data;
+  expect(JSON.parse(first ?? '')).toMatchObject({
+    extensions: { rateLimit: { requests: { remaining: 59 } } },
+  });
+  for (const accept of ['application/json', 'text/event-stream']) {
+    const whole = await ask(
+      'mutation($input: ChatCompletionInput!) { createChatCompletion(input: $input) { __typename } }',
+      accept,
+    );
+    expect([accept, whole.headers.get(remaining)]).toEqual([accept, '59']);
+    await whole.text();
+  }
+});
+
 describe('event streams', () => {
   test('a refusal comes as one to a client that takes nothing else', async () => {
     const server = await start();
@@ -106,6 +137,73 @@ describe('event streams', () => {
     await response.text();
     await until(() => clock.pending() === before);
     expect(server.watching()).toBe(0);
+  });
+
+  test('that are left before it is the turn of their documents are never begun', async () => {
+    const clock = createTestClock();
+    const server = await start({}, { clock });
+    const before = clock.pending();
+    // All of them wait for their turns at once, more than there are until the server sees them leave.
+    const requests: { readonly release: () => void; readonly leave: () => void }[] = [];
+    for (let count = 1; count <= 30; count++) {
+      const socket = await openRawSocket(server.port);
+      requests.push({ release: server.holdAuthentication(), leave: socket.destroy });
+      socket.send(graphqlBytes(`subscription { said } # unknown ${count}`, 'text/event-stream'));
+      await until(() => server.authorizations.length === count);
+    }
+    for (const { release, leave } of requests) {
+      release();
+      leave();
+    }
+    await until(() => server.server.inFlight() === 0);
+    const begun = server.executed();
+    expect(begun).toBeLessThan(requests.length);
+    // It is looked at after all of them.
+    await server.post({ query: '{ hello }' });
+    expect(server.executed()).toBe(begun + 1);
+    expect([server.running(), server.watching(), clock.pending()]).toEqual([0, 0, before]);
+  });
+});
+
+/** Opens a connection over which it can be asked, at once, how many resolvers have run. */
+async function openCounter(server: GraphQLHarness): Promise<() => Promise<number>> {
+  const socket = await openRawSocket(server.port);
+  opened.push(() => socket.destroy());
+  let answers = 0;
+  return async () => {
+    socket.send(graphqlBytes('{ executed }'));
+    const pattern = new RegExp(`(?:"executed":(\\d+)[^]*){${++answers}}`);
+    return Number(pattern.exec(await socket.until(pattern))?.[1]);
+  };
+}
+
+describe('documents that nobody has sent yet, a hundred of them at once,', () => {
+  const COUNT = 100;
+  const queryOf = (index: number) => `{ a${index}: hello }`;
+
+  test('let others through between them, over one WebSocket', async () => {
+    const server = await start({ limits: { socket: { operations: COUNT } } });
+    const client = await connect(server);
+    const countExecuted = await openCounter(server);
+    const before = await countExecuted();
+    // One write, so that they arrive in one read.
+    const raw = Reflect.get(client.socket, '_socket');
+    raw.cork();
+    for (let index = 0; index < COUNT; index++) client.subscribe(String(index), queryOf(index));
+    raw.uncork();
+    expect((await countExecuted()) - before).toBeLessThan(COUNT);
+    await until(() => client.heard().length === 2 * COUNT);
+  });
+
+  test('let others through between them, over HTTP', async () => {
+    const server = await start();
+    const sockets = await Promise.all(Array.from({ length: COUNT }, () => openRawSocket(server.port)));
+    opened.push(...sockets.map((socket) => () => socket.destroy()));
+    const countExecuted = await openCounter(server);
+    const before = await countExecuted();
+    for (const [index, socket] of sockets.entries()) socket.send(graphqlBytes(queryOf(index)));
+    expect((await countExecuted()) - before).toBeLessThan(COUNT);
+    await Promise.all(sockets.map((socket) => socket.until(/Hello world/)));
   });
 });
 

@@ -290,7 +290,6 @@ describe('keys that change', () => {
         mode: 'exact',
         requests: { limit, remaining: limit, resetMs: 0 },
       }),
-      report: () => ({ ready: true, draining: false, dependencies: [] }),
     };
     const server = await start({}, { clock, schema: createSchema(), gateway });
     const query = 'subscription { viewerLimits { requests { limit } } }';
@@ -316,7 +315,6 @@ test('a thousand who follow the limits of one key cost one look at a time', asyn
       looks++;
       return { mode: 'exact', requests: { limit: 1000, remaining: looks, resetMs: 0 } };
     },
-    report: () => ({ ready: true, draining: false, dependencies: [] }),
   };
   const server = await start(
     { limits: { socket: { operations: 1000, messageBurst: 2000 } } },
@@ -363,7 +361,6 @@ describe('keys that end', () => {
 test('limits that are followed as an event stream say why they end', async () => {
   const gateway: Partial<SchemaGateway> = {
     limits: async () => ({ mode: 'exact' }),
-    report: () => ({ ready: true, draining: false, dependencies: [] }),
   };
   const server = await start({}, { clock: createTestClock(), schema: createSchema(), gateway });
   const query = 'subscription { viewerLimits { mode } }';
@@ -426,6 +423,24 @@ describe('a server that drains', () => {
     expect((await client.next()).id).toBe('f');
     client.send({ id: 'a', type: 'complete' });
     expect((await client.closed).code).toBe(1001);
+    await drained;
+  });
+
+  test('ends limits that are followed at once, however seldom they are looked at', async () => {
+    const gateway: Partial<SchemaGateway> = {
+      limits: async () => ({ mode: 'exact' }),
+    };
+    const server = await start({}, { clock: createTestClock(), schema: createSchema(), gateway });
+    const query = 'subscription { viewerLimits(everyMs: 60000) { mode } }';
+    const client = await connect(server);
+    client.subscribe('a', query);
+    expect((await client.next()).payload).toMatchObject({ data: { viewerLimits: { mode: 'EXACT' } } });
+    const stream = readEvents(await server.post({ query }, { accept: 'text/event-stream' }));
+    expect((await stream.next()).value).toMatchObject({ data: { viewerLimits: { mode: 'EXACT' } } });
+    const drained = server.server.drain(60_000);
+    expect(await client.next()).toEqual({ id: 'a', type: 'complete' });
+    expect(await client.closed).toEqual({ code: 1001, reason: 'Going away' });
+    expect(await stream.next()).toEqual({ done: true, value: undefined });
     await drained;
   });
 

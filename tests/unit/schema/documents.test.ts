@@ -1,11 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
-import { parse, validate } from 'graphql';
+import { isInterfaceType, parse, validate } from 'graphql';
 import { MAX_JSON_DEPTH, MAX_JSON_VALUES } from '../../../src/http/json-bounds.ts';
 import { createSchema } from '../../../src/schema/index.ts';
-import { CLOSE } from '../../../src/schema/serving/connection.ts';
 import { DEFAULT_LIMITS, MAX_JSON_NAMES } from '../../../src/schema/serving/limits.ts';
+import { MAX_ID_LENGTH } from '../../../src/schema/serving/operation-ids.ts';
+import { CLOSE_CODES } from '../../support/close-codes.ts';
 
 const ROOT = join(import.meta.dirname, '../../..');
 const schema = createSchema();
@@ -94,6 +95,7 @@ describe('docs/graphql.md', () => {
     expect(guide).toContain(`| different names | ${MAX_JSON_NAMES.count} |`);
     expect(guide).toContain(`| bytes of a name | ${MAX_JSON_NAMES.bytes} |`);
     expect(guide).toContain(`| operations | ${socket.operations} |`);
+    expect(guide).toContain(`| characters of an operation's id | ${MAX_ID_LENGTH} |`);
     expect(guide).toContain(`| messages per second | ${socket.messagesPerSecond} |`);
     expect(guide).toContain(`| characters of a ping's payload | ${socket.pingPayload} |`);
     expect(guide).toContain(`| seconds for a message to come in | ${socket.messageMs / 1000} |`);
@@ -103,8 +105,7 @@ describe('docs/graphql.md', () => {
   });
 
   test('explains every code that a WebSocket is closed with', () => {
-    for (const { code } of Object.values(CLOSE))
-      expect(guide).toMatch(new RegExp(`^\\|[ \\d,]*\\b${code}\\b`, 'm'));
+    for (const code of CLOSE_CODES) expect(guide).toMatch(new RegExp(`^\\|[ \\d,]*\\b${code}\\b`, 'm'));
   });
 
   test('names every code of refusal', () => {
@@ -114,4 +115,14 @@ describe('docs/graphql.md', () => {
     expect(codes.length).toBeGreaterThan(5);
     for (const code of codes) expect(guide).toContain(`\`${code}\``);
   });
+});
+
+test('the decision on failures names the fields of errors as the schema does', () => {
+  const decision = readFileSync(join(ROOT, 'docs/decisions/2026-11-22-graphql-failures.md'), 'utf8');
+  const [, list = ''] = /the family is handled by \(([^)]*)\)/.exec(decision) ?? [];
+  const named = [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name);
+  const error = schema.getType('Error');
+  const types = isInterfaceType(error) ? schema.getImplementations(error).objects : [];
+  expect(named.length).toBeGreaterThan(1);
+  expect(types.flatMap((type) => Object.keys(type.getFields()))).toEqual(expect.arrayContaining(named));
 });

@@ -158,6 +158,15 @@ describe('changing a key', () => {
     expect(harness.keys.get('key_1')?.limits).toEqual({});
   });
 
+  test('sets the time at which it ends, leaves it where none is given, and takes it away where it is null', async () => {
+    const id = idOf('key_1');
+    const expiresAt = '2027-01-01T00:00:00.000Z';
+    expect(await run(UPDATE, { input: { id, expiresAt } })).toMatchObject({ expiresAt });
+    expect(await run(UPDATE, { input: { id, name: 'Renamed' } })).toMatchObject({ expiresAt });
+    expect(await run(UPDATE, { input: { id, expiresAt: null } })).toMatchObject({ expiresAt: null });
+    expect(harness.keys.get('key_1')?.expiresAt).toBeUndefined();
+  });
+
   test.each(['name', 'scopes', 'models'])('refuses a null as the %s, which every key has', async (field) => {
     const before = harness.keys.get('key_1');
     const answer = await run(UPDATE, { input: { id: idOf('key_1'), [field]: null } });

@@ -200,6 +200,17 @@ describe('requests', () => {
     expect(errors?.[0]?.extensions).toMatchObject({ code: 'INVALID_REQUEST', argument: 'after' });
   });
 
+  test.each<[string, Data]>([
+    ['filter.apiKeyId', { apiKeyId: 'key_caller' }],
+    ['filter.from', { from: '1969-12-31T23:59:59Z' }],
+    ['filter.to', { to: '1969-12-31T23:59:59Z' }],
+  ])('with a wrong %s are refused', async (argument, filter) => {
+    const { errors } = await harness.execute(REQUESTS, { filter });
+    expect(errors?.[0]?.extensions).toMatchObject({ code: 'INVALID_REQUEST', argument });
+    expect(errors?.[0]?.message).toContain(`${argument} must be`);
+    expect(harness.questions).toEqual([]);
+  });
+
   test("are the caller's own, for a key that may not read keys", async () => {
     harness.records.push(record({ id: 'r1', keyId: 'key_other' }), record({ id: 'r2' }));
     const context = harness.context({ principal: { ...CALLER, scopes: ['usage:read'] } });

@@ -81,6 +81,15 @@ describe('who may use a root field', () => {
     }
   });
 
+  test('is asked here, but for what the core meters, which asks itself', () => {
+    const metered = rootFields(schema).filter(([, { extensions }]) => extensions['metered']);
+    expect(metered.map(([name]) => name).sort()).toEqual([
+      'Mutation.createChatCompletion',
+      'Mutation.createEmbeddings',
+      'Subscription.chatCompletion',
+    ]);
+  });
+
   test('a field that does not say so does not build', () => {
     const options = { type: 'Int', description: 'Unguarded.', resolve: () => 1 } as const;
     const other = new (builder.constructor as typeof import('@pothos/core').default)({ plugins: ['access'] });

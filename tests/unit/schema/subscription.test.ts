@@ -362,12 +362,19 @@ describe("the viewer's limits", () => {
   });
 
   test('end by themselves when the gateway drains, which waits for every stream', async () => {
-    const events = await harness.subscribe(LIMITS);
+    const draining = new AbortController();
+    const events = await harness.subscribe(LIMITS, {}, harness.context({ draining: draining.signal }));
     await events.next();
     const last = events.next();
-    harness.fake.state = { ...harness.fake.state, draining: true };
-    await harness.clock.advance(1000);
+    draining.abort();
     expect(await last).toMatchObject({ done: true });
+    expect(harness.clock.pending()).toBe(0);
+  });
+
+  test('come once where the gateway drains already', async () => {
+    const events = await harness.subscribe(LIMITS, {}, harness.context({ draining: AbortSignal.abort() }));
+    expect(eventOf((await events.next()).value)).toMatchObject({ mode: 'EXACT' });
+    expect(await events.next()).toMatchObject({ done: true });
     expect(harness.clock.pending()).toBe(0);
   });
 
