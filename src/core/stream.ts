@@ -1,5 +1,5 @@
 import { Bag } from '../domain/bag.ts';
-import { GatewayError } from '../domain/error.ts';
+import { clientClosed, GatewayError } from '../domain/error.ts';
 
 /** A stream of batches that can be left at any moment: `return()` takes effect at once, whatever is being awaited. */
 export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
@@ -108,10 +108,6 @@ export function forwardAbort(from: AbortSignal, to: AbortController): () => void
   if (from.aborted) forward();
   else from.addEventListener('abort', forward, { once: true });
   return () => from.removeEventListener('abort', forward);
-}
-
-export function clientClosed(): GatewayError {
-  return new GatewayError('client_closed', 'The client closed the connection.');
 }
 
 /**

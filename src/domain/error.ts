@@ -95,6 +95,10 @@ export function toGatewayError(thrown: unknown): GatewayError {
   });
 }
 
+export function clientClosed(): GatewayError {
+  return new GatewayError('client_closed', 'The client closed the connection.');
+}
+
 /** The first frame of an error's stack, `at function (file:line:column)`. */
 export function placeOf(error: Error): string {
   return /^\s+(at .+)$/m.exec(error.stack ?? '')?.[1] ?? 'nowhere';

@@ -39,7 +39,7 @@ export function createApp(options: RestOptions) {
   app.use(requirePrincipal(gateway));
   for (const [path, methods] of Object.entries(createRoutes(options))) {
     if (methods.get) app.get(path, methods.get);
-    if (methods.post) app.post(path, ...readBody(config), methods.post);
+    if (methods.post) app.post(path, readBody(config), methods.post);
     app.all(path, refuseMethod(methods));
   }
   app.use(refusePath);

@@ -1,4 +1,5 @@
 import type { Gateway } from '../core/gateway.ts';
+import { authorizationOf } from '../http/authorization.ts';
 import type { Handler } from './context.ts';
 
 /** Everything needs a key, except these exact paths. */
@@ -20,7 +21,7 @@ export const PUBLIC_PATHS: readonly string[] = [
 export function requirePrincipal(gateway: Pick<Gateway, 'authenticate'>): Handler {
   return async (req, res, next) => {
     if (!PUBLIC_PATHS.includes(req.path)) {
-      res.locals.principal = await gateway.authenticate(req.headersDistinct['authorization']?.join(', '));
+      res.locals.principal = await gateway.authenticate(authorizationOf(req));
     }
     next();
   };

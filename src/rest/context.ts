@@ -1,7 +1,7 @@
 import type { NextFunction, Request, Response } from 'express';
 import type { Gateway } from '../core/gateway.ts';
 import type { Clock, Telemetry } from '../core/ports.ts';
-import { clientClosed } from '../core/stream.ts';
+import { clientClosed } from '../domain/error.ts';
 import type { Principal } from '../domain/principal.ts';
 import { requestIdOf } from '../http/request-id.ts';
 

@@ -1,6 +1,5 @@
 import type { ErrorRequestHandler } from 'express';
 import type { Clock, Telemetry } from '../core/ports.ts';
-import { clientClosed } from '../core/stream.ts';
 import { type ErrorCode, GatewayError, placeOf, toGatewayError } from '../domain/error.ts';
 import type { Locals, RestRequest } from './context.ts';
 import { setProcessingTime } from './headers.ts';
@@ -144,24 +143,10 @@ export function logBug(
   });
 }
 
-/** What Express and its body parser throw, as ours. Their messages may quote the body, so none is passed on. */
+/** What Express throws, as ours. Its messages may quote the path, so none is passed on. */
 export function decodeHttpError(thrown: unknown): GatewayError {
   if (thrown instanceof GatewayError || typeof thrown !== 'object' || thrown === null) {
     return toGatewayError(thrown);
-  }
-  switch ('type' in thrown ? thrown.type : undefined) {
-    case 'entity.too.large':
-      return new GatewayError('body_too_large', 'The request body is too large.');
-    case 'entity.parse.failed':
-      return new GatewayError('invalid_request', 'The request body is not valid JSON.');
-    case 'request.size.invalid':
-      return new GatewayError('invalid_request', 'The request body is not as long as Content-Length says.');
-    case 'charset.unsupported':
-      return new GatewayError('unsupported_media_type', 'The request body must be encoded in UTF-8.');
-    case 'encoding.unsupported':
-      return new GatewayError('unsupported_media_type', 'Compressed request bodies are not supported.');
-    case 'request.aborted':
-      return clientClosed();
   }
   // The router's only failure of its own: a path whose percent-encoding is broken.
   if (thrown instanceof URIError || ('status' in thrown && thrown.status === 400)) {

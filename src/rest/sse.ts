@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../core/ports.ts';
-import { clientClosed } from '../core/stream.ts';
+import { clientClosed } from '../domain/error.ts';
 
 export interface EventStreamOptions {
   readonly clock: Clock;

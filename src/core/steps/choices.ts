@@ -1,8 +1,9 @@
 import type { ChatRequest } from '../../domain/chat.ts';
+import { clientClosed } from '../../domain/error.ts';
 import type { ChatEvent, Finished } from '../../domain/event.ts';
 import { sumUsage } from '../../domain/usage.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
-import { clientClosed, forwardAbort, merge } from '../stream.ts';
+import { forwardAbort, merge } from '../stream.ts';
 
 /** How many choices of one request run at a time: one request must not occupy the fleet. */
 const CHOICES_AT_ONCE = 4;

@@ -1,10 +1,9 @@
-import { type GatewayError, toGatewayError } from '../../domain/error.ts';
+import { clientClosed, type GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { UsageRecord } from '../../domain/record.ts';
 import type { Timings } from '../../domain/usage.ts';
 import type { Call, InferenceEvent, Step } from '../call.ts';
 import type { Clock, Telemetry, UsageSink } from '../ports.ts';
 import { staged } from '../stage.ts';
-import { clientClosed } from '../stream.ts';
 
 /** One ledger row and one log line per request, whatever its end. Outermost, so that refusals are seen too. */
 export function meter(deps: {

@@ -7,8 +7,7 @@ import {
 import { makeServer, type ServerOptions } from 'graphql-ws';
 import type { Gateway } from '../../core/gateway.ts';
 import type { Telemetry } from '../../core/ports.ts';
-import { clientClosed } from '../../core/stream.ts';
-import { toGatewayError } from '../../domain/error.ts';
+import { clientClosed, toGatewayError } from '../../domain/error.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { createRequestId } from '../../http/request-id.ts';
 import { createCap } from './caps.ts';

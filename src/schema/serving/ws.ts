@@ -3,6 +3,7 @@ import type { Duplex } from 'node:stream';
 import { handleProtocols } from 'graphql-ws';
 import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws';
 import type { Clock } from '../../core/ports.ts';
+import { authorizationOf } from '../../http/authorization.ts';
 import type { CorsOrigins } from '../../http/cors.ts';
 import type { JsonBounds } from '../../http/json-bounds.ts';
 import { addressOf, createCap } from './caps.ts';
@@ -34,7 +35,7 @@ export function createWebSocketHandler(options: WebSocketOptions) {
   const accept = (socket: WebSocket, request: IncomingMessage) => {
     const connection = createConnection(socket, limits, messageBounds, clock);
     connections.add(connection);
-    const authorization = request.headersDistinct['authorization']?.join(', ');
+    const authorization = authorizationOf(request);
     const extra: Extra = { connection, authorization, held: new Set() };
     const stopCounting = limitBytes(request.socket, limits.bytesBeforeInit, () => {
       if (extra.principal) return stopCounting();

@@ -3,13 +3,13 @@ import { GraphQLError, type GraphQLSchema } from 'graphql';
 import { createYoga, type Plugin } from 'graphql-yoga';
 import type { Gateway } from '../../core/gateway.ts';
 import type { Clock, Telemetry } from '../../core/ports.ts';
-import { clientClosed } from '../../core/stream.ts';
-import { GatewayError, toGatewayError } from '../../domain/error.ts';
+import { clientClosed, GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Principal } from '../../domain/principal.ts';
+import { authorizationOf } from '../../http/authorization.ts';
 import { answerCors, type CorsOrigins } from '../../http/cors.ts';
 import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
 import { requestIdOf } from '../../http/request-id.ts';
-import { readJson, requireJsonBody } from './body.ts';
+import { readJson, requireJson } from './body.ts';
 import type { ServingLimits } from './limits.ts';
 import { type Accepted, EVENT_STREAM, negotiate, wantsPage } from './negotiate.ts';
 import type { Operation, Operations } from './operation.ts';
@@ -129,10 +129,10 @@ async function decide(
     const message = `Accept application/graphql-response+json, application/json or ${EVENT_STREAM}.`;
     throw refusal('NOT_ACCEPTABLE', message, 406);
   }
-  if (req.method === 'POST') requireJsonBody(req, maxBodyBytes);
+  if (req.method === 'POST') requireJson(req, maxBodyBytes);
   // `Authorization` is the only carrier. A page of a foreign origin cannot send it without the browser's leave, so it
   // is also what protects from forged requests, GET included.
-  const principal = await gateway.authenticate(req.headersDistinct['authorization']?.join(', '));
+  const principal = await gateway.authenticate(authorizationOf(req));
   const raw =
     req.method === 'POST'
       ? await readJson(req, maxBodyBytes, limits.document)

@@ -153,6 +153,14 @@ describe('bodies', () => {
     },
   );
 
+  test('a text that begins with a byte order mark is read without it', async () => {
+    expect((await send(`\ufeff${JSON.stringify(CHAT)}`)).status).toBe(200);
+  });
+
+  test('another encoding than UTF-8 is 415', async () => {
+    expect((await send(JSON.stringify(CHAT), 'application/json; charset=utf-16')).status).toBe(415);
+  });
+
   test.each(['application/json; charset=utf-8', 'application/JSON', 'application/vnd.x+json'])(
     '%s is JSON',
     async (type) => {

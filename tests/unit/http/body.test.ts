@@ -2,8 +2,8 @@ import { IncomingMessage } from 'node:http';
 import { Socket } from 'node:net';
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, test } from '@jest/globals';
-import { readJson } from '../../../src/schema/serving/body.ts';
-import { DEFAULT_LIMITS } from '../../../src/schema/serving/limits.ts';
+import { readJsonBody } from '../../../src/http/body.ts';
+import { JsonScan } from '../../../src/http/json-bounds.ts';
 
 const CHUNK_BYTES = 64 * 1024;
 
@@ -17,7 +17,7 @@ function received(body: string): IncomingMessage {
 }
 
 const read = (request: IncomingMessage, maxBytes = 10_000_000) =>
-  readJson(request, maxBytes, DEFAULT_LIMITS.document);
+  readJsonBody(request, maxBytes, new JsonScan(), () => undefined);
 
 describe('the body of a request', () => {
   const text = 'x'.repeat(20 * CHUNK_BYTES);
