@@ -75,7 +75,7 @@ const BACKLOG = 4096;
  * Requests with a body that are begun in one turn of the event loop: what they cost is the longest that a health check
  * waits, however many arrive at once. More would save a little for each.
  */
-const BEGUN_PER_TURN = 2;
+const BEGUN_PER_TURN = 4;
 
 export interface Server {
   /** @returns the port, which is news where 0 was asked for. */

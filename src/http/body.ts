@@ -75,9 +75,14 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
         reject(error);
       }
     });
-    req.once('end', () => resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
-    req.once('close', () => reject(clientClosed()));
-    req.once('error', () => reject(clientClosed()));
+    const leave = () => reject(clientClosed());
+    req.once('close', leave);
+    req.once('error', leave);
+    req.once('end', () => {
+      // Which comes after every request.
+      req.off('close', leave);
+      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+    });
   });
 }
 

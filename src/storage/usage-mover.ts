@@ -10,7 +10,8 @@ import { keep } from './usage-queue.ts';
  * one reader all the same, and an entry that its reader never acknowledged is recognised by its age, not by its owner.
  */
 const GROUP = 'ledger';
-const BATCH = 500;
+/** What is decoded, written and acknowledged at once, and keeps everything else waiting: a millisecond or two. */
+const BATCH = 100;
 const BLOCK_MS = 1000;
 /** After a batch that was not full, so that one write takes what arrives meanwhile: few large ones cost least. */
 const GATHER_MS = 200;
