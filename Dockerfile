@@ -31,4 +31,4 @@ EXPOSE 3000
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --retries=3 CMD ["node", "src/cli/health.ts"]
 # Not through npm, which would stand between the process and its SIGTERM. The flag is that of `npm start`: less memory
 # for young objects than Node gives them by itself, at the same cost (docs/performance.md).
-CMD ["node", "--max-semi-space-size=16", "src/main.ts"]
+CMD ["node", "--max-semi-space-size=32", "src/main.ts"]

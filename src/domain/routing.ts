@@ -21,7 +21,8 @@ export function rankBackends(
   isFailing: (backend: Backend) => boolean,
 ): readonly Backend[] {
   const able = backends.filter((backend) => backend.healthy && backend.models.has(model));
-  const start = able.length === 0 ? 0 : turn % able.length;
+  if (able.length < 2) return able;
+  const start = turn % able.length;
   const inTurn = [...able.slice(start), ...able.slice(0, start)];
   const weight = (backend: Backend) => backend.inFlight + (backend.loaded.has(model) ? 0 : COLD_WEIGHT);
   const ranked = inTurn.sort((a, b) => weight(a) - weight(b));

@@ -70,7 +70,8 @@ export function redactText(text: string): string {
 /** Fields without secrets: numbers and booleans as they are, text only under a listed name. */
 export function redactFields(fields: LogFields): Record<string, string | number | boolean> {
   const safe: Record<string, string | number | boolean> = {};
-  for (const [name, value] of Object.entries(fields)) {
+  for (const name in fields) {
+    const value = fields[name];
     if (typeof value === 'number' || typeof value === 'boolean') safe[name] = value;
     else if (typeof value === 'string') safe[name] = TEXT_FIELDS.has(name) ? redactText(value) : '[withheld]';
   }

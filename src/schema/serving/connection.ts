@@ -1,5 +1,6 @@
 import type { RawData, WebSocket } from 'ws';
 import type { Clock } from '../../core/ports.ts';
+import { Bag } from '../../domain/bag.ts';
 import { findExcess, type JsonBounds } from '../../http/json-bounds.ts';
 import { createAllowance } from './caps.ts';
 import type { SocketLimits } from './limits.ts';
@@ -30,7 +31,7 @@ interface CloseReason {
 export interface Connection {
   readonly socket: WebSocket;
   /** Operations under way; aborted when the connection begins to end. */
-  readonly operations: Set<AbortController>;
+  readonly operations: Bag<AbortController>;
   readonly closing: boolean;
   /** Resolves when the message is on its way: that the reader is slow is felt here. */
   send(data: string): Promise<void>;
@@ -45,7 +46,7 @@ export function createConnection(
   bounds: JsonBounds,
   clock: Clock,
 ): Connection {
-  const operations = new Set<AbortController>();
+  const operations = new Bag<AbortController>();
   const mayCome = createAllowance(limits.messagesPerSecond, limits.messageBurst, clock);
   const stall = createStallGuard(limits.stallMs, clock, () => socket.terminate());
   const cancels: (() => void)[] = [keepAlive(socket, limits.pingMs, stall, clock), stall.cancel];
