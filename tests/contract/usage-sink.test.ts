@@ -1,6 +1,4 @@
-import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { systemClock } from '../../src/clock.ts';
@@ -31,20 +29,6 @@ function records(count: number): readonly UsageRecord[] {
 function idsOf(list: readonly UsageRecord[]): readonly string[] {
   return list.map((record) => record.id);
 }
-
-/** Records so many at once, and is killed as soon as it may say that they are recorded. */
-const KILLED = `
-  import { openRedis } from ${JSON.stringify(new URL('../../src/storage/redis.ts', import.meta.url).href)};
-  import { systemClock as clock } from ${JSON.stringify(new URL('../../src/clock.ts', import.meta.url).href)};
-  const [url, prefix, ...records] = process.argv.slice(1);
-  const ledger = { appendEntries: () => new Promise(() => {}) };
-  const telemetry = { log() {}, recordsLost() {} };
-  const { usage } = await openRedis({ url, prefix, ledger, telemetry, clock, replicas: 1 });
-  const parse = (json) => JSON.parse(json, (name, value) => (name === 'startedAt' ? new Date(value) : value));
-  for (const json of records) usage.record(parse(json));
-  await usage.departure?.();
-  process.kill(process.pid, 'SIGKILL');
-`;
 
 let ledger: TestLedger;
 let telemetry: TestTelemetry;
@@ -223,16 +207,6 @@ describe('usage through Redis', () => {
     while ((await redis.xlen(`${prefix}:usage`)) > 0) await new Promise((resolve) => setTimeout(resolve, 10));
     const [pending] = (await redis.xpending(`${prefix}:usage`, 'ledger')) as [number];
     expect(pending).toBe(0);
-  });
-
-  test('outlives a process that is killed in the turn in which it may be told of', async () => {
-    const prefix = `test-${randomUUID()}`;
-    const list = records(200);
-    const args = [sharedRedisUrl(), prefix, ...list.map((record) => JSON.stringify(record))];
-    const child = spawn(process.execPath, ['--input-type=module', '--eval', KILLED, ...args]);
-    expect(await once(child, 'exit')).toEqual([null, 'SIGKILL']);
-    await open(sharedRedisUrl(), prefix);
-    await ledger.has(idsOf(list));
   });
 
   test('that a replica read and never wrote is written by another', async () => {

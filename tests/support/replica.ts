@@ -9,7 +9,7 @@ import { createTestLedger, createTestTelemetry, usageRecord } from './shared-sta
 
 export type Task =
   | { readonly do: 'claim'; readonly claims: readonly Claim[] }
-  /** Records usage and dies in the same breath. */
+  /** Records usage and dies as soon as an answer could go out. */
   | { readonly do: 'recordAndDie'; readonly ids: readonly string[] };
 
 export interface ClaimReport {
@@ -26,6 +26,7 @@ const state = await openRedis({ url, prefix, replicas: 3, ledger, telemetry, clo
 async function perform(task: Task): Promise<void> {
   if (task.do === 'recordAndDie') {
     for (const id of task.ids) state.usage.record(usageRecord(id));
+    await state.usage.departure?.();
     process.kill(process.pid, 'SIGKILL');
     return;
   }

@@ -89,7 +89,7 @@ describe.each<readonly [string, () => Promise<Shared>]>([
   });
 });
 
-test('a replica that is killed in the moment it has recorded usage loses none of it', async () => {
+test('a replica that is killed in the moment an answer could go out loses no usage of it', async () => {
   const replica = await startReplica(sharedRedisUrl());
   // All in one turn: as many as a busy replica may finish at once, and what the server takes in one read (16 kB).
   const ids = Array.from({ length: 15 }, () => randomUUID());

@@ -117,7 +117,7 @@ describe('tool calls', () => {
 
   test.each([undefined, '', 7, 'a b', 'x'.repeat(200)])('an id of %j is replaced by one of ours', (id) => {
     const { events } = read(line({ tool_calls: [call('f', {}, { id })] }) + last());
-    expect(events[1]).toMatchObject({ id: `call_${'0'.repeat(24)}` });
+    expect(events[1]).toMatchObject({ id: `call_${'A'.repeat(24)}` });
   });
 
   test('an id that comes twice is given only once', () => {
@@ -303,7 +303,7 @@ describe('forced tool calls', () => {
         type: 'toolCall',
         choice: 0,
         index: 0,
-        id: `call_${'0'.repeat(24)}`,
+        id: `call_${'A'.repeat(24)}`,
         name: 'f',
         arguments: '{"a":1}',
       },
