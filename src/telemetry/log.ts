@@ -20,7 +20,7 @@ export interface Log {
 const MAX_BUFFERED_BYTES = 16 * 1024 * 1024;
 const STANDARD_OUTPUT = 1;
 /** Lines of so long go out together: each write is a call of the system from another thread, which has to be woken. */
-const GATHER_MS = 100;
+const GATHER_MS = 10;
 
 /**
  * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg` and the fields.
