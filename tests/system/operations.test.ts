@@ -170,7 +170,9 @@ describe('a request', () => {
     await response.arrayBuffer();
     const requestId = response.headers.get('x-request-id') ?? '';
     await stack.operator.untilRows(key.keyId, 1);
-    const line = await stack.nginx.untilLogged((one) => one['request_id'] === requestId);
+    const isOfIt = (one: Record<string, unknown>) => one['request_id'] === requestId;
+    const line = await stack.nginx.untilLogged(isOfIt);
+    await Promise.any(stack.replicas.map((replica) => replica.untilLog(isOfIt)));
     const env = {
       REQUEST_ID: requestId,
       NGINX_LOG: pathOf('nginx.log'),
