@@ -151,12 +151,14 @@ describe.each<readonly [string, () => Promise<void>, () => Promise<void>]>([
     expect(await statusOf(chat(gateway, unknownSecret()))).toBe(401);
     expect(await statusOf(chat(gateway, made.secret))).toBe(200);
     await expectRows(key.keyId, during);
-    const states = gateway
-      .logs()
-      .slice(logged)
-      .map((line) => line['msg'])
-      .filter((message) => message !== 'request');
-    expect(states).toEqual(['the database is down', 'the database is up']);
+    const states = () =>
+      gateway
+        .logs()
+        .slice(logged)
+        .map((line) => line['msg'])
+        .filter((message) => message !== 'request');
+    await eventually('the line that it is over', () => states().length >= 2);
+    expect(states()).toEqual(['the database is down', 'the database is up']);
   });
 });
 

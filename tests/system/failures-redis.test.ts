@@ -162,6 +162,10 @@ describe.each(OUTAGES)('while Redis %s', (_name, begin, end) => {
 
   test('the log says so once, and once that it is over', async () => {
     const { secret } = await operator.createKey({ limits: AMPLE });
+    await eventually(
+      'the line that the outage before this one is over',
+      () => !/^Redis is away/.test(String(generalLines().at(-1)?.['msg'])),
+    );
     const before = generalLines().length;
     await begin();
     try {
