@@ -79,7 +79,7 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
     req.once('close', leave);
     req.once('error', leave);
     req.once('end', () => {
-      // Which comes after every request.
+      // Every request closes after its end, and an error that nobody needs costs its stack.
       req.off('close', leave);
       resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
     });

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
-import type { Clock, Telemetry, UsageSink } from '../core/ports.ts';
+import type { Clock, Telemetry } from '../core/ports.ts';
 import { Bag } from '../domain/bag.ts';
 import { type Connection, written } from './connection.ts';
 import type { EntryLedger } from './ledger.ts';
@@ -35,7 +35,7 @@ export function createStreamSink(options: {
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
-}): UsageQueue & Required<UsageSink> {
+}): UsageQueue {
   const { redis, stream, shard, ledger, telemetry, clock, capacity = STREAM_CAPACITY } = options;
   redis.defineCommand('appendUsage', {
     lua: readFileSync(join(import.meta.dirname, 'usage.lua'), 'utf8'),

@@ -38,7 +38,7 @@ export async function keptOf({
       if (i % 50 === 0) gc({ type: 'minor' });
     }
     collectYoung();
-    console.log((oldBytes() - before) / ${MEMBERS * SIZE});
+    process.stdout.write(String((oldBytes() - before) / ${MEMBERS * SIZE}));
   `;
   const args = ['--expose-gc', '--input-type=module', '--eval', program];
   const { stdout } = await promisify(execFile)(process.execPath, args);

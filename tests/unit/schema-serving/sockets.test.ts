@@ -4,6 +4,7 @@ import type { SchemaGateway } from '../../../src/schema/context.ts';
 import { createSchema } from '../../../src/schema/index.ts';
 import type { GraphQLServerConfig } from '../../../src/schema/serving/index.ts';
 import { createTestClock } from '../../support/clock.ts';
+import { graphqlBytes } from '../../support/graphql-bytes.ts';
 import { BEARER, type GraphQLHarness, OTHER_KEY, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
 import { readEvents } from '../../support/sse.ts';
@@ -497,11 +498,7 @@ describe('event streams', () => {
     const server = await start({ limits: { stallMs: 5000 } }, { clock });
     const socket = await openRawSocket(server.port);
     opened.push(() => socket.destroy());
-    const body = JSON.stringify({ query: 'subscription { said }' });
-    socket.send(
-      `POST /graphql HTTP/1.1\r\nHost: a\r\nAuthorization: ${BEARER}\r\nAccept: text/event-stream\r\n` +
-        `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
-    );
+    socket.send(graphqlBytes('subscription { said }', 'text/event-stream'));
     await until(() => server.running() === 1);
     socket.stopReading();
     for (let count = 0; count < 30; count++) {
