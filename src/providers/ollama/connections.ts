@@ -96,7 +96,8 @@ export function createConnections({ url, connectTimeoutMs, most }: ConnectionsOp
       const request = new Request(text, listener, waiting);
       if (closing) listener.onFailure(closing.reason);
       else {
-        const connection = waiting.size === 0 ? findFree() : undefined;
+        // Where others wait, none is free.
+        const connection = findFree();
         if (connection) connection.send(request);
         else waiting.add(request);
       }

@@ -38,6 +38,18 @@ describe('the body of a request', () => {
     expect(Math.max(...perTurn)).toBeLessThanOrEqual(2);
   });
 
+  test('is not looked at any further once it has been refused', async () => {
+    const request = received(body);
+    let looks = 0;
+    const refuse = () => {
+      looks++;
+      throw new Error('too much');
+    };
+    await expect(readJsonBody(request, 10_000_000, new JsonScan(), refuse)).rejects.toThrow('too much');
+    while (!request.readableEnded) await turn();
+    expect(looks).toBe(1);
+  });
+
   test('is refused at the chunk that makes it too large, and read to its end', async () => {
     const request = received(body);
     await expect(read(request, 5 * CHUNK_BYTES)).rejects.toMatchObject({ code: 'body_too_large' });
