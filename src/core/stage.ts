@@ -29,10 +29,15 @@ export function staged<E>(stage: Stage<E>): Cancellable<E> {
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 type Result<E> = IteratorResult<readonly E[], undefined>;
+type Asked<E> = Stage<E> & Required<Pick<Stage<E>, 'ask'>>;
+type Passed<E> = Stage<E> & Required<Pick<Stage<E>, 'pass'>>;
 
 class Staged<E> implements Cancellable<E> {
   /** Innermost first, as batches pass them; those that have been opened. */
   readonly #stages: Stage<E>[];
+  /** Of these, the ones that want to know, as there are several and each token asks all of them. */
+  #asked: readonly Asked<E>[] = [];
+  #passed: readonly Passed<E>[] = [];
   #opening: Promise<AsyncIterator<readonly E[]>> | undefined;
   #within: AsyncIterator<readonly E[]> | undefined;
   #over = false;
@@ -47,9 +52,10 @@ class Staged<E> implements Cancellable<E> {
 
   next(): Promise<Result<E>> {
     if (this.#over) return Promise.resolve(DONE);
-    const within = this.#within;
+    let within = this.#within;
     if (!within) return this.#begin().then(this.#take, this.#refuse);
-    for (const stage of this.#stages) stage.ask?.();
+    if (within instanceof HandOver && within.tail) within = this.#takeIn(within.tail);
+    for (const stage of this.#asked) stage.ask();
     return within.next().then(this.#take, this.#refuse);
   }
 
@@ -59,9 +65,9 @@ class Staged<E> implements Cancellable<E> {
       return DONE;
     }
     // Waited for, as what is still to be opened would otherwise be left open.
-    const within = await this.#opening.catch(() => undefined);
+    await this.#opening.catch(() => undefined);
     try {
-      await within?.return?.();
+      await this.#within?.return?.();
     } finally {
       void this.#end();
     }
@@ -79,26 +85,34 @@ class Staged<E> implements Cancellable<E> {
       innermost.ask?.();
       const opened = innermost.open();
       const within = opened instanceof Promise ? await opened : opened;
-      if (!(within instanceof Staged) || within.#opening) {
-        this.#within = within[Symbol.asyncIterator]();
-        return this.#within;
-      }
+      if (!(within instanceof Staged) || within.#opening) return this.#takeIn(within[Symbol.asyncIterator]());
       this.#stages.unshift(...within.#stages);
     }
+  }
+
+  /** Goes on with what is within a stream of stages, and with the stages in its place. */
+  #takeIn(stream: AsyncIterator<readonly E[]>): AsyncIterator<readonly E[]> {
+    let within = stream;
+    if (stream instanceof Staged && stream.#within && !stream.#over) {
+      this.#stages.unshift(...stream.#stages);
+      within = stream.#within;
+    }
+    this.#asked = this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined);
+    this.#passed = this.#stages.filter((stage): stage is Passed<E> => stage.pass !== undefined);
+    this.#within = within;
+    return within;
   }
 
   readonly #take = (result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> => {
     if (result.done) return this.#end()?.then(() => DONE) ?? DONE;
     let batch = result.value;
-    let passed = 0;
-    try {
-      for (const stage of this.#stages) {
-        if (stage.pass) batch = stage.pass(batch);
-        passed++;
+    for (const stage of this.#passed) {
+      try {
+        batch = stage.pass(batch);
+      } catch (thrown) {
+        this.#within?.return?.().catch(() => undefined);
+        return this.#refuse(thrown, this.#stages.indexOf(stage));
       }
-    } catch (thrown) {
-      this.#within?.return?.().catch(() => undefined);
-      return this.#refuse(thrown, passed);
     }
     return batch === result.value ? result : { done: false, value: batch };
   };
@@ -147,58 +161,53 @@ function closeInto(ends: Promise<void>[], stage: Pick<Stage<unknown>, 'close'>):
   }
 }
 
+/** How a beginning ends: with a stream, and the first result that has been taken out of it. */
+export interface Continuation<E> {
+  readonly first: IteratorResult<readonly E[]>;
+  readonly rest: AsyncIterator<readonly E[]>;
+}
+
 /**
  * What `head` yields and then what the stream that it returns does, from where on `head` is no longer in between: for
  * beginnings that take decisions, of a stream that needs none any more.
  */
-export function handOver<E>(head: AsyncGenerator<readonly E[], Cancellable<E>>): Cancellable<E> {
-  let tail: Cancellable<E> | undefined;
-  let left = false;
-  const take = (result: IteratorResult<readonly E[], Cancellable<E>>): Result<E> | Promise<Result<E>> => {
-    if (!result.done) return result;
-    tail = result.value;
-    return left ? leave(tail) : tail.next();
-  };
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    next: () => tail?.next() ?? head.next().then(take),
-    async return() {
-      left = true;
-      return tail ? await leave(tail) : await head.return(EMPTY).then(() => DONE);
-    },
-  };
+export function handOver<E>(head: AsyncGenerator<readonly E[], Continuation<E>>): Cancellable<E> {
+  return new HandOver(head);
 }
 
-/** A stream whose first result has been taken out of it, whole again. */
-export function resumed<E>(
-  first: IteratorResult<readonly E[]>,
-  rest: AsyncIterator<readonly E[]>,
-): Cancellable<E> {
-  let held: IteratorResult<readonly E[]> | undefined = first;
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    next() {
-      if (held === undefined) return rest.next();
-      const result = held;
-      held = undefined;
-      return Promise.resolve(result);
-    },
-    return: () => rest.return?.() ?? Promise.resolve(DONE),
-  };
-}
+class HandOver<E> implements Cancellable<E> {
+  readonly #head: AsyncGenerator<readonly E[], Continuation<E>>;
+  #left = false;
+  /** What is left to come, once `head` has ended. */
+  tail: AsyncIterator<readonly E[]> | undefined;
 
-async function leave(stream: Cancellable<unknown>): Promise<IteratorReturnResult<undefined>> {
-  await stream.return?.();
-  return DONE;
-}
+  constructor(head: AsyncGenerator<readonly E[], Continuation<E>>) {
+    this.#head = head;
+  }
 
-const EMPTY: Cancellable<never> = {
-  [Symbol.asyncIterator]() {
+  [Symbol.asyncIterator](): this {
     return this;
-  },
-  next: () => Promise.resolve(DONE),
-};
+  }
+
+  next(): Promise<Result<E>> {
+    return this.tail?.next() ?? this.#head.next().then(this.#take);
+  }
+
+  async return(): Promise<Result<E>> {
+    this.#left = true;
+    if (this.tail) await this.tail.return?.();
+    else await this.#head.return(NOTHING);
+    return DONE;
+  }
+
+  readonly #take = async (result: IteratorResult<readonly E[], Continuation<E>>): Promise<Result<E>> => {
+    if (!result.done) return result;
+    const { first, rest } = result.value;
+    this.tail = rest;
+    if (!this.#left) return first;
+    await rest.return?.();
+    return DONE;
+  };
+}
+
+const NOTHING: Continuation<never> = { first: DONE, rest: { next: () => Promise.resolve(DONE) } };

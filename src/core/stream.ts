@@ -1,5 +1,6 @@
 import { Bag } from '../domain/bag.ts';
 import { clientClosed, GatewayError } from '../domain/error.ts';
+import { staged } from './stage.ts';
 
 /** A stream of batches that can be left at any moment: `return()` takes effect at once, whatever is being awaited. */
 export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
@@ -26,33 +27,41 @@ export function cancellable<E>(
   };
   const done = () => {
     for (const outer of outers) outer.removeEventListener('abort', abort);
+    return undefined;
   };
   for (const outer of outers) outer.addEventListener('abort', abort, { once: true });
   if (outers.some((outer) => outer.aborted)) abort();
 
-  const iterator = source(controller.signal)[Symbol.asyncIterator]();
-  const take = (result: IteratorResult<readonly E[]>) => {
-    if (result.done) done();
-    return result;
-  };
-  const refuse = (error: unknown) => {
+  const stream = staged({ open: () => source(controller.signal), close: done });
+  return new Leavable(stream, () => {
     done();
-    throw error;
-  };
+    abort();
+  });
+}
 
-  return {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    next: () => iterator.next().then(take, refuse),
-    async return() {
-      done();
-      abort();
-      // The source may answer its own abort with an error; whoever leaves has no use for it.
-      await iterator.return?.().catch(() => undefined);
-      return { done: true, value: undefined };
-    },
-  };
+class Leavable<E> implements Cancellable<E> {
+  readonly #stream: Cancellable<E>;
+  readonly #leave: () => void;
+
+  constructor(stream: Cancellable<E>, leave: () => void) {
+    this.#stream = stream;
+    this.#leave = leave;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<readonly E[]>> {
+    return this.#stream.next();
+  }
+
+  async return(): Promise<IteratorResult<readonly E[]>> {
+    this.#leave();
+    // The source may answer its own abort with an error; whoever leaves has no use for it.
+    await this.#stream.return?.().catch(() => undefined);
+    return { done: true, value: undefined };
+  }
 }
 
 /** As much of an AbortSignal as is needed to hear of its end. */
@@ -122,13 +131,7 @@ export async function holdBack<E>(
   withinMs: number,
 ): Promise<{ readonly stream: Cancellable<E>; readonly committed: boolean }> {
   const ahead: Promise<IteratorResult<readonly E[]>>[] = [];
-  const replay: Cancellable<E> = {
-    [Symbol.asyncIterator]() {
-      return this;
-    },
-    next: () => ahead.shift() ?? stream.next(),
-    return: () => stream.return?.() ?? Promise.resolve({ done: true, value: undefined }),
-  };
+  const replay = new Replay(ahead, stream);
 
   let timer: NodeJS.Timeout | undefined;
   const timeUp = new Promise<'timeUp'>((resolve) => {
@@ -145,6 +148,28 @@ export async function holdBack<E>(
     }
   } finally {
     clearTimeout(timer);
+  }
+}
+
+class Replay<E> implements Cancellable<E> {
+  readonly #ahead: Promise<IteratorResult<readonly E[]>>[];
+  readonly #stream: Cancellable<E>;
+
+  constructor(ahead: Promise<IteratorResult<readonly E[]>>[], stream: Cancellable<E>) {
+    this.#ahead = ahead;
+    this.#stream = stream;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<readonly E[]>> {
+    return (this.#ahead.length > 0 && this.#ahead.shift()) || this.#stream.next();
+  }
+
+  return(): Promise<IteratorResult<readonly E[]>> {
+    return this.#stream.return?.() ?? Promise.resolve({ done: true, value: undefined });
   }
 }
 

@@ -5,7 +5,7 @@ import { rankBackends } from '../../domain/routing.ts';
 import { type Attempt, createBreakers } from '../breakers.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
 import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
-import { handOver, resumed, staged } from '../stage.ts';
+import { type Continuation, handOver, staged } from '../stage.ts';
 import type { Cancellable } from '../stream.ts';
 import { noBackend } from './resolve.ts';
 
@@ -22,7 +22,7 @@ const WORTH_ANOTHER_BACKEND: ReadonlySet<ErrorCode> = new Set([
 const COUNTS_AGAINST_BACKEND: ReadonlySet<ErrorCode> = new Set(['upstream_failed', 'upstream_incomplete']);
 
 /** Ends with the stream of the backend that has begun to answer. */
-type Beginning = AsyncGenerator<readonly InferenceEvent[], Cancellable<InferenceEvent>>;
+type Beginning = AsyncGenerator<readonly InferenceEvent[], Continuation<InferenceEvent>>;
 
 /** Candidates in order; the next one takes over only while nothing of the answer has been released. */
 export function route(deps: {
@@ -46,9 +46,9 @@ export function route(deps: {
         call.notes.backend = backend.id;
         const attempt = breakers.begin(backend.id, request.model);
         const sent = next(request, { ...call, backendId: backend.id });
-        const answer = watched(sent, attempt, call.signal)[Symbol.asyncIterator]();
+        const rest = watched(sent, attempt, call.signal);
         try {
-          return resumed(await answer.next(), answer);
+          return { first: await rest.next(), rest };
         } catch (thrown) {
           failure = toGatewayError(thrown);
           if (call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;

@@ -5,7 +5,7 @@ import type { Visit, WatchedBackend } from './backend.ts';
 import type { OllamaClient } from './client.ts';
 import { ChatDecoder } from './decode.ts';
 import { encodeChat, type Settings, withinStack } from './encode.ts';
-import type { Exchange } from './exchange.ts';
+import type { BodyReader, Exchange } from './exchange.ts';
 
 /** What is asked. For the rest see `ChatProvider.chat`. */
 export interface Question {
@@ -23,19 +23,30 @@ interface Member {
 type Batch = readonly ChatEvent[];
 type Result = IteratorResult<Batch, undefined>;
 
+interface Asked {
+  resolve(result: Result): void;
+  reject(thrown: unknown): void;
+}
+
+const NOTHING: Batch = [];
+
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 /**
- * One answer to a chat, as it is read. An iterator of its own and no generator, which takes several promises for each
- * token where this takes two.
+ * One answer to a chat, as it is read. An iterator and a reader of its own, with one promise for each token: a generator
+ * takes several.
  */
-export class ChatAnswer implements AsyncIterableIterator<Batch, undefined> {
+export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, BodyReader {
   readonly #find: () => Member;
   readonly #question: Question;
   #backend: WatchedBackend | undefined;
   #visit: Visit | undefined;
   #decoder: ChatDecoder | undefined;
   #exchange: Exchange | undefined;
+  #asked: Asked | undefined;
+  /** Read and not handed over. */
+  #events: Batch = NOTHING;
+  #withheld = 0;
   #over = false;
 
   /** @param find whom to ask. */
@@ -49,10 +60,14 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined> {
   }
 
   next(): Promise<Result> {
-    if (this.#over) return Promise.resolve(DONE);
-    const failure = this.#decoder?.failure;
-    if (failure) return Promise.reject(this.#failed(failure));
-    return (this.#exchange?.read() ?? this.#begin()).then(this.#take, this.#refuse);
+    return new Promise((resolve, reject) => {
+      if (this.#over) return resolve(DONE);
+      this.#asked = { resolve, reject };
+      const failure = this.#decoder?.failure;
+      if (failure) this.onFailure(failure);
+      else if (this.#exchange) this.#exchange.read(this);
+      else this.#begin().catch((thrown) => this.onFailure(thrown));
+    });
   }
 
   async return(): Promise<Result> {
@@ -60,7 +75,38 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined> {
     return DONE;
   }
 
-  async #begin(): Promise<Buffer | undefined> {
+  push(bytes: Buffer, start: number, end: number): void {
+    const decoder = this.#decoder as ChatDecoder;
+    const events = decoder.push(bytes, start, end);
+    this.#events = this.#events.length === 0 ? events : [...this.#events, ...events];
+    this.#withheld += decoder.withheld;
+  }
+
+  onRead(): boolean {
+    this.#backend?.noteLife();
+    this.#question.onRead?.(this.#withheld);
+    this.#withheld = 0;
+    const { failure } = this.#decoder as ChatDecoder;
+    if (this.#events.length > 0) this.#handOver();
+    else if (failure) this.onFailure(failure);
+    else return false;
+    return true;
+  }
+
+  onEnd(): void {
+    const decoder = this.#decoder as ChatDecoder;
+    this.#events = decoder.end();
+    this.#withheld += decoder.withheld;
+    this.onRead();
+  }
+
+  onFailure(thrown: unknown): void {
+    this.#backend?.noteFailure(thrown);
+    this.#leave();
+    this.#asked?.reject(thrown);
+  }
+
+  async #begin(): Promise<void> {
     const { request, settings, signal } = this.#question;
     const { backend, client } = this.#find();
     this.#backend = backend;
@@ -85,29 +131,15 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined> {
     this.#exchange = exchange;
     // Left while nobody had anything to leave.
     if (this.#over) exchange.cancel();
-    return await exchange.read();
+    exchange.read(this);
   }
 
-  readonly #take = (bytes: Buffer | undefined): Result | Promise<Result> => {
-    const { onRead } = this.#question;
-    const decoder = this.#decoder as ChatDecoder;
-    this.#backend?.noteLife();
-    const events = bytes ? decoder.push(bytes) : decoder.end();
-    onRead?.(decoder.withheld);
+  #handOver(): void {
     // Given back before the events are handed over: a reader that has the last one need not come back for more.
-    if (decoder.finished) this.#leave();
-    if (events.length > 0) return { done: false, value: events };
-    return this.next();
-  };
-
-  readonly #refuse = (thrown: unknown): never => {
-    throw this.#failed(thrown);
-  };
-
-  #failed(thrown: unknown): unknown {
-    this.#backend?.noteFailure(thrown);
-    this.#leave();
-    return thrown;
+    if (this.#decoder?.finished) this.#leave();
+    const value = this.#events;
+    this.#events = NOTHING;
+    this.#asked?.resolve({ done: false, value });
   }
 
   #leave(): void {

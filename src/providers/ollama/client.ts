@@ -103,18 +103,25 @@ function findUnexpected({ status, headers }: Head): string | undefined {
   return 'a body that is not JSON';
 }
 
-async function readText(exchange: Exchange, maxBytes: number): Promise<string> {
+function readText(exchange: Exchange, maxBytes: number): Promise<string> {
   const chunks: Buffer[] = [];
-  let bytes = 0;
-  for (let chunk = await exchange.read(); chunk; chunk = await exchange.read()) {
-    bytes += chunk.length;
-    if (bytes > maxBytes) {
-      exchange.cancel();
-      throw unreadable(`an answer of more than ${maxBytes} bytes`);
-    }
-    chunks.push(chunk);
-  }
-  return Buffer.concat(chunks).toString('utf8');
+  let length = 0;
+  return new Promise((resolve, reject) => {
+    exchange.read({
+      push(bytes, start, end) {
+        length += end - start;
+        if (length <= maxBytes) chunks.push(Buffer.from(bytes.subarray(start, end)));
+      },
+      onRead() {
+        if (length <= maxBytes) return false;
+        reject(unreadable(`an answer of more than ${maxBytes} bytes`));
+        exchange.cancel();
+        return true;
+      },
+      onEnd: () => resolve(Buffer.concat(chunks).toString('utf8')),
+      onFailure: reject,
+    });
+  });
 }
 
 function unreadable(detail: string): GatewayError {

@@ -9,6 +9,17 @@ const HIGH_WATER_BYTES = 64 * 1024;
 const DISCARD_BYTES = 64 * 1024;
 const DISCARD_MS = 1000;
 
+/** Makes something of a body. Told of its end or its failure, it is told nothing more. */
+export interface BodyReader {
+  /** These bytes from `start` to `end`, which are others after the call. */
+  push(bytes: Buffer, start: number, end: number): void;
+  /** All of what has been read at once has been pushed. @returns whether that is enough for now. */
+  onRead(): boolean;
+  onEnd(): void;
+  /** @param error a GatewayError, or the signal's reason. */
+  onFailure(error: Error): void;
+}
+
 /**
  * One request and its answer on one connection, read at the reader's pace: while nobody reads, the socket is paused and
  * so is the backend. The signal ends it in whatever state it is, and the connection with it.
@@ -22,9 +33,7 @@ export class Exchange implements Listener {
   #waitingBytes = 0;
   #ended = false;
   #failure: Error | undefined;
-  #waiting:
-    | { readonly resolve: (bytes: Buffer | undefined) => void; readonly reject: (error: Error) => void }
-    | undefined;
+  #reader: BodyReader | undefined;
   #awaitedHead: PromiseWithResolvers<Head> | undefined;
   #discarding: { bytes: number; readonly timer: NodeJS.Timeout } | undefined;
 
@@ -39,19 +48,18 @@ export class Exchange implements Listener {
   head(): Promise<Head> {
     const awaited = Promise.withResolvers<Head>();
     this.#awaitedHead = awaited;
-    this.#serve();
+    this.#serveHead();
     return awaited.promise;
   }
 
   /**
-   * The bytes that have come since the last call, once there are some; `undefined` after the end. Rejects with a
-   * GatewayError where the connection failed before the end, or with the signal's reason. Asked once at a time.
+   * Lets a reader have what comes until it has enough, straight from where it is read to. What has come while there was
+   * none it has at once. One at a time.
    */
-  read(): Promise<Buffer | undefined> {
-    return new Promise((resolve, reject) => {
-      this.#waiting = { resolve, reject };
-      this.#serve();
-    });
+  read(reader: BodyReader): void {
+    this.#reader = reader;
+    if (this.#chunks.length > 0) this.#pushChunks(reader);
+    else this.#serveEnd();
   }
 
   /** The answer is no longer wanted: ends the exchange and closes its connection, unless it is over already. */
@@ -81,7 +89,7 @@ export class Exchange implements Listener {
 
   onHead(head: Head): void {
     this.#head = head;
-    this.#serve();
+    this.#serveHead();
   }
 
   onBody(bytes: Buffer, start: number, end: number): void {
@@ -89,6 +97,10 @@ export class Exchange implements Listener {
     if (this.#discarding) {
       this.#discarding.bytes += length;
       if (this.#discarding.bytes > DISCARD_BYTES) this.cancel();
+      return;
+    }
+    if (this.#reader) {
+      this.#reader.push(bytes, start, end);
       return;
     }
     const chunk = Buffer.allocUnsafe(length);
@@ -99,11 +111,16 @@ export class Exchange implements Listener {
   }
 
   onRead(): void {
-    this.#serve();
+    const reader = this.#reader;
+    if (!reader) return;
+    // It may leave the exchange meanwhile, and then wants to hear no more.
+    this.#reader = undefined;
+    if (!reader.onRead()) this.#reader = reader;
   }
 
   onEnd(): void {
     this.#ended = true;
+    this.onRead();
     this.#settle();
   }
 
@@ -127,19 +144,8 @@ export class Exchange implements Listener {
   #settle(): void {
     this.#signal.removeEventListener('abort', this.#abort);
     clearTimeout(this.#discarding?.timer);
-    this.#serve();
-  }
-
-  /** Gives whoever waits what there is. */
-  #serve(): void {
     this.#serveHead();
-    const waiting = this.#waiting;
-    if (!waiting) return;
-    if (this.#chunks.length > 0) waiting.resolve(this.#takeChunks());
-    else if (this.#failure) waiting.reject(this.#failure);
-    else if (this.#ended) waiting.resolve(undefined);
-    else return;
-    this.#waiting = undefined;
+    this.#serveEnd();
   }
 
   #serveHead(): void {
@@ -150,12 +156,20 @@ export class Exchange implements Listener {
     this.#awaitedHead = undefined;
   }
 
-  #takeChunks(): Buffer {
-    const { 0: first, length } = this.#chunks;
-    const bytes = length === 1 && first ? first : Buffer.concat(this.#chunks);
+  #serveEnd(): void {
+    const reader = this.#reader;
+    if (!reader || !(this.#failure || this.#ended)) return;
+    this.#reader = undefined;
+    if (this.#failure) reader.onFailure(this.#failure);
+    else reader.onEnd();
+  }
+
+  #pushChunks(reader: BodyReader): void {
+    for (const chunk of this.#chunks) reader.push(chunk, 0, chunk.length);
     this.#chunks = [];
     this.#waitingBytes = 0;
     this.#sent?.resume();
-    return bytes;
+    this.onRead();
+    this.#serveEnd();
   }
 }

@@ -14,8 +14,8 @@ const MAX_LINE_BYTES = 16 * 1024 * 1024;
  * another character in UTF-8, so no character is ever torn. Holds at most one unfinished line.
  */
 export interface LineSplitter {
-  /** Calls `onLine` for each line that these bytes complete, until it returns false. */
-  push(bytes: Buffer, onLine: (line: string) => boolean): void;
+  /** Calls `onLine` for each line that these bytes from `start` to `end` complete, until it returns false. */
+  push(bytes: Buffer, start: number, end: number, onLine: (line: string) => boolean): void;
   /** The last line, where it has no newline; empty otherwise. */
   rest(): string;
 }
@@ -47,21 +47,21 @@ export function createLineSplitter(maxBytes = MAX_LINE_BYTES): LineSplitter {
 
   return {
     rest,
-    push(bytes, onLine) {
-      let start = 0;
-      let end = bytes.indexOf(NEWLINE);
-      while (end >= 0) {
+    push(bytes, from, to, onLine) {
+      let start = from;
+      while (start < to) {
+        const newline = bytes.indexOf(NEWLINE, start);
+        // Behind `to` there may be bytes of something else.
+        if (newline < 0 || newline >= to) return hold(bytes.subarray(start, to));
         let line: string;
         if (heldBytes > 0) {
-          hold(bytes.subarray(start, end));
+          hold(bytes.subarray(start, newline));
           line = rest();
-        } else if (end - start > maxBytes) throw lineTooLong(maxBytes);
-        else line = bytes.toString('utf8', start, end);
-        start = end + 1;
+        } else if (newline - start > maxBytes) throw lineTooLong(maxBytes);
+        else line = bytes.toString('utf8', start, newline);
+        start = newline + 1;
         if (!onLine(line)) return;
-        end = bytes.indexOf(NEWLINE, start);
       }
-      if (start < bytes.length) hold(bytes.subarray(start));
     },
   };
 }

@@ -50,6 +50,33 @@ function finishedOf({ events }: Outcome): Finished {
 }
 
 describe('text', () => {
+  test('says the same whether its line is recognised at sight or parsed, be it JSON or not', () => {
+    const nearly = fc.tuple(
+      fc.constantFrom('{"model":"', '{ "model":"', '{"error":"x","model":"', '{"message":{},"model":"'),
+      fc.string({ unit: 'binary', maxLength: 4 }),
+      fc.constantFrom('","created_at":"now","message":{"role":"assistant",', '","message":{"role":"user",'),
+      fc.constantFrom(
+        '"content":"',
+        '"content":"a","content":"',
+        '"thinking":"hm","content":"',
+        '"content":',
+      ),
+      fc.oneof(
+        fc.string({ unit: 'binary', maxLength: 4 }),
+        fc.constantFrom('\\n', '\\u003c', '"', '\\', '\t', '\0'),
+      ),
+      fc.constantFrom('"},"done":false}', '"},"done":true}', '"},"done":false', '"},"done":false}}'),
+    );
+    fc.assert(
+      fc.property(nearly, (parts) => {
+        const one = parts.join('').replaceAll('\n', '');
+        // A blank in front keeps it from being recognised, and means nothing in JSON.
+        expect(read(`${one}\n${last()}`)).toEqual(read(` ${one}\n${last()}`));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
   test('a stream of tokens begins with started and ends with finished', () => {
     const { events } = read(text('It') + text(' seems') + last());
     expect(events).toEqual([

@@ -4,7 +4,11 @@ import { createLineSplitter } from '../../../src/providers/ollama/lines.ts';
 function split(pieces: readonly string[], maxBytes?: number): string[] {
   const lines: string[] = [];
   const splitter = createLineSplitter(maxBytes);
-  for (const piece of pieces) splitter.push(Buffer.from(piece, 'latin1'), (line) => lines.push(line) > 0);
+  for (const piece of pieces) {
+    // Other bytes around them, newlines too, are none of its business.
+    const bytes = Buffer.from(`\nx${piece}\n`, 'latin1');
+    splitter.push(bytes, 2, bytes.length - 1, (line) => lines.push(line) > 0);
+  }
   return [...lines, splitter.rest()];
 }
 
@@ -24,6 +28,6 @@ test('a line of the greatest length passes, and one byte more does not, in one p
 
 test('reading stops when the reader has enough', () => {
   const seen: string[] = [];
-  createLineSplitter().push(Buffer.from('a\nb\nc\n'), (line) => seen.push(line) < 2);
+  createLineSplitter().push(Buffer.from('a\nb\nc\n'), 0, 6, (line) => seen.push(line) < 2);
   expect(seen).toEqual(['a', 'b']);
 });
