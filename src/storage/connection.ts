@@ -1,7 +1,7 @@
 import { Cluster, type ClusterOptions, Redis, type RedisOptions } from 'ioredis';
 
 /** To a server or to a cluster: both take the same commands and say alike when they are ready. */
-export type Connection = Redis | Cluster;
+export type Connection = GatheringRedis | GatheringCluster;
 
 /** The shape of replies is the library's default, and its types want it left out. */
 type ConnectionOptions = Omit<RedisOptions, 'replyMapping'>;
@@ -95,28 +95,66 @@ export function connectForMessages(url: string): Redis {
   return open(redis, () => undefined);
 }
 
+/** What a connection is asked to do in one turn of the event loop. */
+class Turn {
+  /** Resolves when the turn is over, and its commands have been written. Absent while there are none. */
+  over: Promise<void> | undefined;
+  readonly #last: (() => void)[] = [];
+
+  /** @param end called once all else is done. Not where the turn has begun already. */
+  begin(end: () => void = () => undefined): void {
+    this.over ??= new Promise((resolve) => {
+      setImmediate(() => {
+        for (const act of this.#last.splice(0)) act();
+        this.over = undefined;
+        end();
+        resolve();
+      });
+    });
+  }
+
+  /** Does this at the end of the turn that has begun. */
+  finallyDo(act: () => void): void {
+    this.#last.push(act);
+  }
+}
+
 /**
  * A server that is sent the commands of one turn of the event loop in one write: each write is a call of the system,
  * which costs as much as the rest of a command.
  */
 class GatheringRedis extends Redis {
-  /** Resolves when the commands of this turn have been written. Absent where there are none. */
-  written: Promise<void> | undefined;
+  readonly turn = new Turn();
 
   override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
-    const { stream } = this;
-    if (stream?.writable && !this.written) {
-      stream.cork();
-      this.written = new Promise((resolve) => {
-        setImmediate(() => {
-          this.written = undefined;
-          stream.uncork();
-          resolve();
-        });
-      });
-    }
+    if (this.stream?.writable) this.beginTurn();
     return super.sendCommand(...args);
   }
+
+  beginTurn(): void {
+    if (this.turn.over !== undefined) return;
+    const { stream } = this;
+    stream?.cork();
+    this.turn.begin(() => stream?.uncork());
+  }
+}
+
+/** The nodes of a cluster are sent each command in a write of its own. */
+class GatheringCluster extends Cluster {
+  readonly turn = new Turn();
+
+  beginTurn(): void {
+    this.turn.begin();
+  }
+}
+
+/**
+ * Runs this at the end of the turn of the event loop, right before its commands are written: what has come together by
+ * then can be one command.
+ */
+export function atTurnEnd(redis: Connection, act: () => void): void {
+  redis.beginTurn();
+  redis.turn.finallyDo(act);
 }
 
 /**
@@ -124,10 +162,10 @@ class GatheringRedis extends Redis {
  * @returns undefined where they have been already.
  */
 export function written(redis: Connection): Promise<void> | undefined {
-  return redis instanceof GatheringRedis ? redis.written : undefined;
+  return redis.turn.over;
 }
 
-function open<C extends Connection>(redis: C, onError: (error: Error) => void): C {
+function open<C extends Redis | Cluster>(redis: C, onError: (error: Error) => void): C {
   redis.on('error', onError);
   // The first attempt is like all others: its failure is reported as an event.
   redis.connect().catch(() => undefined);
@@ -144,9 +182,9 @@ function clusterNodes(url: string): Nodes | undefined {
   return isCluster ? [first, ...others] : undefined;
 }
 
-function createCluster(nodes: Nodes, options: ConnectionOptions): Cluster {
+function createCluster(nodes: Nodes, options: ConnectionOptions): GatheringCluster {
   const { enableOfflineQueue: _queue, retryStrategy: _strategy, ...ofNodes } = options;
-  return new Cluster(nodes.map(addressOf), {
+  return new GatheringCluster(nodes.map(addressOf), {
     ...CLUSTER_OPTIONS,
     redisOptions: { ...ofNodes, ...credentialsOf(nodes[0]) },
   });

@@ -4,10 +4,10 @@
 --         held    hash: running request -> tokens it holds; its length is the number of running requests
 --         expiry  sorted set: request -> when it is forgotten. A running one has a lease, which renewals prolong.
 --                 A settled one is in here alone, so that a claim or settlement that arrives late changes nothing.
---   ARGV  operation, request, tokens (-1: unknown), the limits on requests, tokens and concurrency (-1: none),
---         the length of a lease in ms
---   Reply of `claim` and `peek`: { limit that refuses (0: none), ms to wait (-1: never), requests out, tokens out,
---         running requests }
+--   ARGV  the length of a lease in ms, and then for each operation, which are done in their order: its kind, the
+--         request, tokens (-1: unknown), the limits on requests, tokens and concurrency (-1: none)
+--   Reply for each operation five numbers: the limit that refuses (0: none), ms to wait (-1: never), requests out,
+--         tokens out, running requests. Of `settle` and `renew` they say nothing.
 --
 -- Time is the server's, so that the clocks of replicas need not agree. All three keys lie in one slot of a cluster.
 -- Tokens held by a replica that died are not given back when its lease ends: they come back as any others do, within
@@ -20,9 +20,9 @@ local CONCURRENCY_RETRY_MS = 1000
 local NEVER = -1
 
 local used, held, expiry = KEYS[1], KEYS[2], KEYS[3]
-local operation, request, tokens = ARGV[1], ARGV[2], tonumber(ARGV[3])
-local bounds = { requests = tonumber(ARGV[4]), tokens = tonumber(ARGV[5]), concurrency = tonumber(ARGV[6]) }
-local lease = tonumber(ARGV[7])
+local lease = tonumber(ARGV[1])
+-- Of the operation that is being done.
+local request, tokens, bounds
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -90,28 +90,28 @@ local function judge(requests_out, tokens_out, active)
   return by, longest
 end
 
-sweep()
-local requests_out, tokens_out = load()
-
-if operation == 'claim' or operation == 'peek' then
+local function claim(requests_out, tokens_out)
   local active = redis.call('HLEN', held)
-  local by, wait = 0, 0
-  if operation == 'claim' and not is_known() then
-    by, wait = judge(requests_out, tokens_out, active)
-    if by == 0 then
-      active = active + 1
-      if bounds.requests >= 0 then requests_out = requests_out + SCALE end
-      if bounds.tokens >= 0 then tokens_out = tokens_out + tokens * SCALE else tokens = 0 end
-      save(requests_out, tokens_out)
-      hold(tokens)
-    end
+  if is_known() then return { 0, 0, requests_out, tokens_out, active } end
+  local by, wait = judge(requests_out, tokens_out, active)
+  if by == 0 then
+    active = active + 1
+    if bounds.requests >= 0 then requests_out = requests_out + SCALE end
+    if bounds.tokens >= 0 then tokens_out = tokens_out + tokens * SCALE else tokens = 0 end
+    save(requests_out, tokens_out)
+    hold(tokens)
   end
   return { by, wait, requests_out, tokens_out, active }
 end
 
-local holds = redis.call('HGET', held, request)
+local function peek(requests_out, tokens_out)
+  return { 0, 0, requests_out, tokens_out, redis.call('HLEN', held) }
+end
 
-if operation == 'settle' then
+local NOTHING = { 0, 0, 0, 0, 0 }
+
+local function settle(requests_out, tokens_out)
+  local holds = redis.call('HGET', held, request)
   -- Of a request that nothing is known of, the lease has ended or the claim was decided elsewhere: it pays in full.
   if holds or not is_known() then
     redis.call('HDEL', held, request)
@@ -120,8 +120,27 @@ if operation == 'settle' then
       save(requests_out, math.max(0, tokens_out + (tokens - tonumber(holds or 0)) * SCALE))
     end
   end
-elseif operation == 'renew' then
+  return NOTHING
+end
+
+local function renew()
+  local holds = redis.call('HGET', held, request)
   -- A request that outlived its lease, say because Redis was away, takes its place among the running ones again.
   if holds or not is_known() then hold(tonumber(holds or 0)) end
+  return NOTHING
 end
-return {}
+
+local KINDS = { claim = claim, settle = settle, renew = renew, peek = peek }
+
+sweep()
+local replies = {}
+for at = 2, #ARGV, 6 do
+  request, tokens = ARGV[at + 1], tonumber(ARGV[at + 2])
+  bounds = {
+    requests = tonumber(ARGV[at + 3]),
+    tokens = tonumber(ARGV[at + 4]),
+    concurrency = tonumber(ARGV[at + 5]),
+  }
+  for _, number in ipairs(KINDS[ARGV[at]](load())) do replies[#replies + 1] = number end
+end
+return replies

@@ -1,5 +1,4 @@
 import { Cluster, type Redis } from 'ioredis';
-import type { Connection } from './connection.ts';
 import { type Ask, createSilenceGuard } from './silence.ts';
 import { slotOf } from './slot.ts';
 import { createWatch, type Watch } from './watch.ts';
@@ -43,7 +42,7 @@ interface ShardsOptions {
 }
 
 /** Looks after each shard by itself, so that what is away is only what is away. */
-export function watchShards(redis: Connection, options: ShardsOptions): Shards {
+export function watchShards(redis: Redis | Cluster, options: ShardsOptions): Shards {
   return redis instanceof Cluster ? watchCluster(redis, options) : watchServer(redis, options);
 }
 
@@ -168,7 +167,7 @@ function isRedirected(error: unknown): boolean {
 }
 
 /** Until the first connection is made, has failed, or has had time enough. */
-function firstContact(redis: Connection): Promise<void> {
+function firstContact(redis: Redis | Cluster): Promise<void> {
   return new Promise((resolve) => {
     const done = () => {
       clearTimeout(timer);

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { Bag } from '../domain/bag.ts';
-import { type Connection, written } from './connection.ts';
+import type { UsageRecord } from '../domain/record.ts';
+import { atTurnEnd, type Connection, written } from './connection.ts';
 import type { EntryLedger } from './ledger.ts';
 import type { Shard } from './shards.ts';
 import { encodeEntry, type UsageEntry } from './usage-entry.ts';
@@ -12,10 +13,13 @@ import { createUsageQueue, keep, type UsageQueue } from './usage-queue.ts';
 /** Entries that wait for the database at most: about 100 MB of Redis. */
 export const STREAM_CAPACITY = 200_000;
 
+/** Entries in one step of the server, which does nothing else meanwhile. */
+const MOST_ENTRIES = 100;
+
 declare module 'ioredis' {
   interface RedisCommander<Context> {
     /** `usage.lua`: its key, then its arguments. */
-    appendUsage(stream: string, bound: number, entry: string): Result<0 | 1, Context>;
+    appendUsage(stream: string, bound: number, ...entries: string[]): Result<number, Context>;
   }
 }
 
@@ -23,8 +27,8 @@ declare module 'ioredis' {
  * Usage records through a Redis stream, where they outlive this process; every replica moves entries on to the ledger
  * (`usage-mover.ts`). Where Redis is away or its stream is full, they go to the ledger directly, through a queue.
  *
- * A record leaves at the end of the turn in which it was recorded, on the connection of the limits, and so shares one
- * write with the settlements and with the records of others.
+ * Records leave together at the end of the turn in which they were made, on the connection of the limits, and so share
+ * one write with the settlements.
  */
 export function createStreamSink(options: {
   readonly redis: Connection;
@@ -42,16 +46,22 @@ export function createStreamSink(options: {
     numberOfKeys: 1,
   });
 
-  /** @returns false where Redis did not take it, or did not say so: the ledger ignores what it gets twice. */
-  const append = async (entry: UsageEntry): Promise<boolean> => {
+  /** @returns how many Redis took, of the first ones. The ledger ignores what it gets twice. */
+  const append = async (entries: readonly UsageEntry[]): Promise<number> => {
     const { ask, watch } = shard();
-    if (!watch.isUp()) return false;
-    try {
-      return (await ask(() => redis.appendUsage(stream, capacity, entry))) === 1;
-    } catch (error) {
-      watch.failed(error);
-      return false;
+    let taken = 0;
+    while (taken < entries.length && watch.isUp()) {
+      const step = entries.slice(taken, taken + MOST_ENTRIES);
+      try {
+        const count = await ask(() => redis.appendUsage(stream, capacity, ...step));
+        taken += count;
+        if (count < step.length) break;
+      } catch (error) {
+        watch.failed(error);
+        break;
+      }
     }
+    return taken;
   };
 
   const queue = createUsageQueue({
@@ -59,29 +69,35 @@ export function createStreamSink(options: {
     clock,
     // Redis again first: where the database is away too, a stream that has come back still keeps records safe.
     async store(entries) {
-      const taken = await Promise.all(entries.map(append));
-      await keep(
-        ledger,
-        telemetry,
-        entries.filter((_entry, index) => !taken[index]),
-      );
+      await keep(ledger, telemetry, entries.slice(await append(entries)));
     },
   });
 
-  const leaving = new Bag<Promise<void>>();
+  let gathered: { readonly record: UsageRecord; readonly entry: UsageEntry }[] = [];
+  let sending = 0;
+  const sends = new Bag<Promise<void>>();
+  const send = () => {
+    const records = gathered;
+    gathered = [];
+    sending += records.length;
+    const sent = append(records.map(({ entry }) => entry)).then((taken) => {
+      sending -= records.length;
+      sends.delete(sent);
+      for (const { record } of records.slice(taken)) queue.record(record);
+    });
+    sends.add(sent);
+  };
   return {
     record(record) {
       if (!shard().watch.isUp()) return queue.record(record);
-      const left = append(encodeEntry(record)).then((taken) => {
-        leaving.delete(left);
-        if (!taken) queue.record(record);
-      });
-      leaving.add(left);
+      if (gathered.length === 0) atTurnEnd(redis, send);
+      gathered.push({ record, entry: encodeEntry(record) });
     },
     departure: () => written(redis),
-    waiting: () => leaving.size + queue.waiting(),
+    waiting: () => gathered.length + sending + queue.waiting(),
     async flush() {
-      await Promise.all(leaving);
+      await written(redis);
+      await Promise.all(sends);
       await queue.flush();
     },
     close: () => queue.close(),

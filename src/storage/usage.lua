@@ -1,10 +1,11 @@
--- Appends an entry to the usage stream, unless the stream has reached its bound: then whoever has the record must find
--- another place for it, where trimming would lose the oldest without a word.
+-- Appends entries to the usage stream until it has reached its bound: whoever has the others must find another place for
+-- them, where trimming would lose the oldest without a word.
 --
 --   KEYS  stream
---   ARGV  bound, entry
---   Reply 1 if the entry was taken, 0 if not
+--   ARGV  bound, and then the entries
+--   Reply how many were taken, of the first ones
 
-if redis.call('XLEN', KEYS[1]) >= tonumber(ARGV[1]) then return 0 end
-redis.call('XADD', KEYS[1], '*', 'record', ARGV[2])
-return 1
+local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
+local taken = math.max(0, math.min(room, #ARGV - 1))
+for at = 2, taken + 1 do redis.call('XADD', KEYS[1], '*', 'record', ARGV[at]) end
+return taken

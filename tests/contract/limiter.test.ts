@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { LEASE_TTL_MS, type Limiter } from '../../src/core/ports.ts';
 import type { Claim, Limits } from '../../src/domain/limit.ts';
@@ -345,32 +345,65 @@ const act: fc.Arbitrary<Act> = fc.oneof(
 );
 const LIMITS = { requestsPerMinute: 6, tokensPerMinute: 60, concurrentRequests: 3 };
 
-/** @returns what can be seen of each act. */
-async function perform({ limiter, advance }: Subject, acts: readonly Act[]): Promise<readonly unknown[]> {
-  const seen: unknown[] = [];
-  for (const step of acts) {
-    if (step.do === 'wait') await advance('key', step.seconds * 1000);
-    else if (step.do === 'renew') await limiter.renew([claimOf(LIMITS, 0, `${step.request}`)]);
-    else {
-      const claim = claimOf(LIMITS, step.tokens, `${step.request}`);
-      if (step.do === 'settle') await limiter.settle(claim, step.tokens);
-      else {
-        seen.push((await limiter.claim(claim)).admitted);
-      }
-    }
+/**
+ * @param together whether what is done between two waits is done in one turn of the event loop.
+ * @returns what can be seen of each act.
+ */
+async function perform(
+  { limiter, advance }: Subject,
+  acts: readonly Act[],
+  together: boolean,
+): Promise<readonly unknown[]> {
+  const seen: Promise<unknown>[] = [];
+  const performOne = (step: Exclude<Act, { do: 'wait' }>): Promise<unknown> => {
+    const claim = claimOf(LIMITS, step.do === 'renew' ? 0 : step.tokens, `${step.request}`);
+    if (step.do === 'claim') return limiter.claim(claim).then(({ admitted }) => admitted);
+    return step.do === 'settle' ? limiter.settle(claim, step.tokens) : limiter.renew([claim]);
+  };
+  const look = async () => {
     const { requests, tokens, concurrency } = await limiter.peek('key', LIMITS);
-    seen.push([requests?.remaining, tokens?.remaining, concurrency?.remaining]);
+    return [requests?.remaining, tokens?.remaining, concurrency?.remaining];
+  };
+  for (const step of acts) {
+    if (step.do === 'wait') {
+      await Promise.all(seen);
+      await advance('key', step.seconds * 1000);
+    } else seen.push(performOne(step));
+    seen.push(look());
+    if (!together) await Promise.all(seen);
   }
-  return seen;
+  return await Promise.all(seen);
 }
 
-test('whatever is done in whatever order, memory and Redis answer alike', async () => {
+test.each([
+  ['each after the other', false],
+  ['in one turn, more than fits into one step of Redis', true],
+])('whatever is done in whatever order, %s, memory and Redis answer alike', async (_how, together) => {
+  const acts = fc.array(act, { minLength: 5, maxLength: together ? 120 : 30 });
   await fc.assert(
-    fc.asyncProperty(fc.array(act, { minLength: 5, maxLength: 30 }), async (acts) => {
-      expect(await perform(openRedis(server), acts)).toEqual(await perform(openMemory(), acts));
+    fc.asyncProperty(acts, async (some) => {
+      expect(await perform(openRedis(server), some, together)).toEqual(
+        await perform(openMemory(), some, false),
+      );
     }),
     { numRuns: 40 },
   );
+});
+
+test.each([
+  ['a server', () => server],
+  ['a cluster', () => cluster],
+])('what one turn decides about one key is one command to %s', async (_name, connection) => {
+  const { limiter } = openRedis(connection());
+  const limit = jest.spyOn(connection(), 'limit');
+  const claims = Array.from({ length: 30 }, () => claimOf(LIMITS));
+  const decisions = await Promise.all([
+    ...claims.map((claim) => limiter.claim(claim)),
+    limiter.claim({ ...claimOf(LIMITS), keyId: 'another' }),
+  ]);
+  expect(decisions.filter(({ admitted }) => admitted)).toHaveLength(LIMITS.concurrentRequests + 1);
+  expect(limit).toHaveBeenCalledTimes(2);
+  limit.mockRestore();
 });
 
 test('no order of claims, settlements, renewals and waits admits more than the limits allow', async () => {

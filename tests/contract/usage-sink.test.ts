@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { Redis } from 'ioredis';
 import { systemClock } from '../../src/clock.ts';
 import type { UsageRecord } from '../../src/domain/record.ts';
@@ -301,9 +301,11 @@ describe('usage through Redis', () => {
       const shard = () => ({ ask, watch });
       const options = { redis: commands, stream: 'full', shard, ledger, telemetry, clock: systemClock };
       const sink = createStreamSink({ ...options, capacity: 5 });
+      const append = jest.spyOn(commands, 'appendUsage');
       const list = records(8);
       for (const record of list) sink.record(record);
       await sink.flush();
+      expect(append).toHaveBeenCalledTimes(1);
       expect(await redis.command('XLEN', 'full')).toBe(5);
       expect([...ledger.ids]).toEqual(idsOf(list.slice(5)));
     });
