@@ -35,6 +35,22 @@ const OK = 'HTTP/1.1 200 OK\r\n';
 const CHUNKED = `${OK}Transfer-Encoding: chunked\r\n\r\n`;
 
 describe('an answer', () => {
+  test('whose head begins like the one before is read as its own, whatever the buffer still holds', () => {
+    const before = `${OK}X: 1\r\nContent-Length: 2\r\n\r\n`;
+    expect(parse(`${before}ok`).answer?.body).toBe('ok');
+    for (let bytes = 1; bytes < before.length; bytes++) {
+      const { parser, answers } = startParser();
+      // What was read before lies behind what is read now.
+      const buffer = Buffer.from(before);
+      parser.push(buffer, bytes);
+      expect(answers).toEqual([]);
+      parser.push(Buffer.from(`${before.slice(bytes)}ok`));
+      expect(answers).toMatchObject([{ head: { headers: { x: '1' } }, body: 'ok', ended: true }]);
+    }
+    expect(parse(`${before.replace('X: 1', 'X: 2')}ok`).answer?.head.headers['x']).toBe('2');
+    expect(parse(`${before}ok`).answer?.head.headers['x']).toBe('1');
+  });
+
   test.each([
     ['of a length', `${OK}Content-Length: 5\r\n\r\nhello`, 'hello'],
     ['in chunks', `${CHUNKED}3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n`, 'hello'],
