@@ -1,4 +1,5 @@
 import type { InferenceRequest } from '../domain/chat.ts';
+import type { GatewayError } from '../domain/error.ts';
 import type { ChatEvent, EmbeddingEvent, Finished } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
@@ -24,6 +25,8 @@ export interface Call {
   readonly startedAt: number;
   /** Ends this call, or the part of it that a step has narrowed it to. */
   readonly signal: AbortSignal;
+  /** Ends the whole call, for this reason. */
+  readonly end: (reason: GatewayError) => void;
   /** Whoever waits for the backend is told by this that something has come of it, be it no event. */
   readonly onRead?: () => void;
   /** Where the route has sent it; empty before. */

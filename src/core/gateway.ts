@@ -8,7 +8,7 @@ import type { Protocol, UsageRecord } from '../domain/record.ts';
 import { servedModels } from '../domain/routing.ts';
 import type { Administration } from './administration.ts';
 import type { Authenticator } from './authenticate.ts';
-import { type Call, CallNotes, type Handler, type InferenceEvent } from './call.ts';
+import { CallNotes, type Handler, type InferenceEvent } from './call.ts';
 import type { ChatProvider, Clock, DependencyState, Limiter } from './ports.ts';
 import { requireScope } from './steps/authorize.ts';
 import { modelNotFound, noBackend, resolveModel } from './steps/resolve.ts';
@@ -91,8 +91,12 @@ export function createGateway(deps: GatewayDependencies): Gateway {
   function run(request: InferenceRequest, caller: Caller): Exchange<InferenceEvent> {
     const notes = new CallNotes(estimatePromptTokens(request));
     const id = createId();
-    const call: Omit<Call, 'signal'> = { ...caller, id, startedAt: clock.now(), backendId: '', notes };
-    const events = cancellable((signal) => handler(request, { ...call, signal }), caller.signal, shutdown);
+    const startedAt = clock.now();
+    const events = cancellable(
+      (signal, end) => handler(request, { ...caller, id, startedAt, backendId: '', notes, signal, end }),
+      caller.signal,
+      shutdown,
+    );
     return new RunningExchange(id, notes, events);
   }
 

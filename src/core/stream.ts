@@ -14,10 +14,11 @@ export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
  * `finally` blocks run within the same turn.
  *
  * @param source gets the signal that ends it: on `return()`, and when one of `outers` aborts. Its reason is a
- * GatewayError: the outer one's where that is one (a shutdown, say), else `client_closed`.
+ * GatewayError: the outer one's where that is one (a shutdown, say), else `client_closed`. It also gets what ends it for
+ * a reason of its own.
  */
 export function cancellable<E>(
-  source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
+  source: (signal: AbortSignal, end: (reason: GatewayError) => void) => AsyncIterable<readonly E[]>,
   ...outers: readonly Abortable[]
 ): Cancellable<E> {
   const controller = new AbortController();
@@ -32,7 +33,8 @@ export function cancellable<E>(
   for (const outer of outers) outer.addEventListener('abort', abort, { once: true });
   if (outers.some((outer) => outer.aborted)) abort();
 
-  const stream = staged({ open: () => source(controller.signal), close: done });
+  const end = (reason: GatewayError) => controller.abort(reason);
+  const stream = staged({ open: () => source(controller.signal, end), close: done });
   return new Leavable(stream, () => {
     done();
     abort();

@@ -147,7 +147,7 @@ export function createPipeline(other?: ChatProvider): Pipeline {
         ...change,
       };
       const outer = change.signal ?? new AbortController().signal;
-      return cancellable((signal) => handler(request, { ...call, signal }), outer);
+      return cancellable((signal, end) => handler(request, { ...call, signal, end }), outer);
     },
   };
 

@@ -4,30 +4,20 @@ import type { Principal, Scope } from '../../domain/principal.ts';
 import type { Authenticator } from '../authenticate.ts';
 import type { Step } from '../call.ts';
 import { staged } from '../stage.ts';
-import { forwardAbort } from '../stream.ts';
 
 /** Scope and model allow-list of the caller's key, and the key's validity for as long as the request runs. */
 export function authorize(watch: Authenticator['watch']): Step {
   return (next) => (request, call) => {
-    const whileValid = new AbortController();
-    let unlink = () => {};
     let unwatch = () => {};
-    let invalid: GatewayError | undefined;
     return staged({
       open() {
         requireScope(call.principal, request.kind === 'chat' ? 'chat' : 'embeddings');
         requireModel(call.principal, request.model);
-        unlink = forwardAbort(call.signal, whileValid);
-        unwatch = watch(call.principal, (error) => {
-          invalid = error;
-          whileValid.abort(error);
-        });
-        return next(request, { ...call, signal: whileValid.signal });
+        unwatch = watch(call.principal, call.end);
+        return next(request, call);
       },
-      fail: (thrown) => invalid ?? thrown,
       close() {
         unwatch();
-        unlink();
       },
     });
   };

@@ -2,7 +2,6 @@ import { GatewayError } from '../../domain/error.ts';
 import type { Step } from '../call.ts';
 import type { Clock } from '../ports.ts';
 import { staged } from '../stage.ts';
-import { forwardAbort } from '../stream.ts';
 
 /** In milliseconds. Connecting has its own deadline, in the provider. */
 export interface Deadlines {
@@ -20,22 +19,16 @@ export interface Deadlines {
 /** Ends an attempt that takes too long, and with it the backend's work on it. */
 export function deadlines(limits: Deadlines, clock: Clock): Step {
   return (next) => (request, call) => {
-    const attempt = new AbortController();
     const end = call.startedAt + limits.totalMs;
     let due = end;
     let patienceMs = limits.firstEventMs;
-    let late: GatewayError | undefined;
-    let unlink = () => {};
     let cancelTimer = () => {};
     // One timer at a time rather than one per event: when it fires it looks at the due time, and sleeps on if that has
     // moved. It never sleeps longer than the shortest step by which the due time can come nearer.
     const watch = (): void => {
       cancelTimer = clock.after(Math.max(1, Math.min(due - clock.now(), limits.betweenEventsMs)), () => {
         if (clock.now() < due) watch();
-        else {
-          late = tooLate(due === end);
-          attempt.abort(late);
-        }
+        else call.end(tooLate(due === end));
       });
     };
     const wait = (): void => {
@@ -47,9 +40,8 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
     };
     return staged({
       open() {
-        unlink = forwardAbort(call.signal, attempt);
         watch();
-        return next(request, { ...call, signal: attempt.signal, onRead });
+        return next(request, { ...call, onRead });
       },
       ask: wait,
       pass(batch) {
@@ -58,10 +50,8 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
         patienceMs = limits.betweenEventsMs;
         return batch;
       },
-      fail: (thrown) => late ?? thrown,
       close() {
         cancelTimer();
-        unlink();
       },
     });
   };
