@@ -1,35 +1,47 @@
 import type { LimitState, LimitsState } from '../domain/limit.ts';
 
-/** Every header that `limitHeaders` may write. */
-export const LIMIT_HEADERS = [
-  'x-ratelimit-limit-requests',
-  'x-ratelimit-remaining-requests',
-  'x-ratelimit-reset-requests',
-  'x-ratelimit-limit-tokens',
-  'x-ratelimit-remaining-tokens',
-  'x-ratelimit-reset-tokens',
-  'x-ratelimit-limit-concurrent',
-  'x-ratelimit-remaining-concurrent',
-  'x-ratelimit-mode',
-] as const;
+/** A name that is put together for each answer costs more than the whole header. */
+const REQUESTS = {
+  limit: 'x-ratelimit-limit-requests',
+  remaining: 'x-ratelimit-remaining-requests',
+  reset: 'x-ratelimit-reset-requests',
+} as const;
+const TOKENS = {
+  limit: 'x-ratelimit-limit-tokens',
+  remaining: 'x-ratelimit-remaining-tokens',
+  reset: 'x-ratelimit-reset-tokens',
+} as const;
+/** A slot comes back when a request ends, which nobody can foretell, so there is no reset. */
+const CONCURRENT = {
+  limit: 'x-ratelimit-limit-concurrent',
+  remaining: 'x-ratelimit-remaining-concurrent',
+} as const;
+const MODE = 'x-ratelimit-mode';
+
+/** Every header that `limitHeaders` may name. */
+export const LIMIT_HEADERS: readonly string[] = [
+  ...Object.values(REQUESTS),
+  ...Object.values(TOKENS),
+  ...Object.values(CONCURRENT),
+  MODE,
+];
+
+type Header = readonly [name: string, value: string];
 
 /** A key's limits as headers; none for a key without limits. */
-export function limitHeaders(limits: LimitsState | undefined): Readonly<Record<string, string>> {
-  const headers: Record<string, string> = {};
+export function limitHeaders(limits: LimitsState | undefined): readonly Header[] {
+  const headers: Header[] = [];
   if (!limits) return headers;
-  const set = (name: string, state: LimitState) => {
-    headers[`x-ratelimit-limit-${name}`] = String(state.limit);
-    headers[`x-ratelimit-remaining-${name}`] = String(Math.max(0, Math.floor(state.remaining)));
+  const add = (names: typeof REQUESTS | typeof TOKENS | typeof CONCURRENT, state: LimitState | undefined) => {
+    if (!state) return;
+    headers.push([names.limit, String(state.limit)]);
+    headers.push([names.remaining, String(Math.max(0, Math.floor(state.remaining)))]);
+    if ('reset' in names) headers.push([names.reset, formatDuration(state.resetMs)]);
   };
-  for (const name of ['requests', 'tokens'] as const) {
-    const state = limits[name];
-    if (!state) continue;
-    set(name, state);
-    headers[`x-ratelimit-reset-${name}`] = formatDuration(state.resetMs);
-  }
-  // A slot comes back when a request ends, which nobody can foretell, so there is no reset.
-  if (limits.concurrency) set('concurrent', limits.concurrency);
-  if (limits.mode === 'degraded') headers['x-ratelimit-mode'] = 'degraded';
+  add(REQUESTS, limits.requests);
+  add(TOKENS, limits.tokens);
+  add(CONCURRENT, limits.concurrency);
+  if (limits.mode === 'degraded') headers.push([MODE, 'degraded']);
   return headers;
 }
 

@@ -34,7 +34,7 @@ export function setProcessingTime(res: RestResponse, clock: Clock): void {
 
 /** The limits as of the decision on this request; nothing for a key without limits. */
 export function setLimitHeaders(res: RestResponse, limits: LimitsState | undefined): void {
-  for (const [name, value] of Object.entries(limitHeaders(limits))) res.setHeader(name, value);
+  for (const [name, value] of limitHeaders(limits)) res.setHeader(name, value);
 }
 
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */

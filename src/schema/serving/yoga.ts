@@ -98,7 +98,7 @@ function createDecisionPlugin(): Plugin<object, Decided> {
       setParamsHandler(async () => {
         const { operation, res } = context;
         const result = await operation.run();
-        for (const [name, value] of Object.entries(limitHeaders(operation.limits))) {
+        for (const [name, value] of limitHeaders(operation.limits)) {
           if (!res.headersSent) res.setHeader(name, value);
         }
         return result;
