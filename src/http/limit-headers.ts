@@ -1,6 +1,6 @@
 import type { LimitState, LimitsState } from '../domain/limit.ts';
 
-/** A name that is put together for each answer costs more than the whole header. */
+/** Not put together for each answer: a text that is new has to be looked up before it can be a header's name. */
 const REQUESTS = {
   limit: 'x-ratelimit-limit-requests',
   remaining: 'x-ratelimit-remaining-requests',

@@ -26,7 +26,7 @@ interface Batch {
   readonly operations: Operation[];
 }
 
-/** Operations in one step of the server, which does nothing else meanwhile: half a millisecond or so. */
+/** Operations in one step of the server, which does nothing else meanwhile. */
 const MOST_OPERATIONS = 50;
 
 declare module 'ioredis' {

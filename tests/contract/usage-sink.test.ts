@@ -287,7 +287,7 @@ describe('usage through Redis', () => {
       redis.thaw();
     });
 
-    test('goes to the ledger directly while the stream is full', async () => {
+    async function openSink(capacity: number) {
       const commands = connect(redis.url, () => undefined);
       opened.push({ close: () => commands.disconnect() });
       await new Promise((resolve) => commands.once('ready', resolve));
@@ -299,15 +299,28 @@ describe('usage through Redis', () => {
       };
       const ask: Ask = (command) => command();
       const shard = () => ({ ask, watch });
-      const options = { redis: commands, stream: 'full', shard, ledger, telemetry, clock: systemClock };
-      const sink = createStreamSink({ ...options, capacity: 5 });
+      const options = { redis: commands, stream: 'sink', shard, ledger, telemetry, clock: systemClock };
+      return { commands, sink: createStreamSink({ ...options, capacity }) };
+    }
+
+    test('has been handed to the system when its departure is over', async () => {
+      const { commands, sink } = await openSink(5);
+      const append = jest.spyOn(commands, 'appendUsage');
+      sink.record(usageRecord());
+      await sink.departure?.();
+      expect(append).toHaveBeenCalledTimes(1);
+      expect((commands as Redis).stream.writableLength).toBe(0);
+    });
+
+    test('goes to the ledger directly while the stream is full', async () => {
+      const { commands, sink } = await openSink(5);
       const append = jest.spyOn(commands, 'appendUsage');
       const list = records(8);
       for (const record of list) sink.record(record);
       await sink.flush();
       // All of one turn in one command, and then once more what did not fit, as there may be room again.
       expect(append.mock.calls.map(([, , ...entries]) => entries.length)).toEqual([8, 3]);
-      expect(await redis.command('XLEN', 'full')).toBe(5);
+      expect(await redis.command('XLEN', 'sink')).toBe(5);
       expect([...ledger.ids]).toEqual(idsOf(list.slice(5)));
     });
 

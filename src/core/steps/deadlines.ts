@@ -16,7 +16,7 @@ export interface Deadlines {
   readonly totalMs: number;
 }
 
-/** Ends an attempt that takes too long, and with it the backend's work on it. */
+/** Ends a call that takes too long, and with it the backend's work on it. */
 export function deadlines(limits: Deadlines, clock: Clock): Step {
   return (next) => (request, call) => {
     const end = call.startedAt + limits.totalMs;

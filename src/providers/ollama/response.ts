@@ -29,10 +29,7 @@ const NOTHING = Buffer.alloc(0);
 
 type ParsedHead = Head & { readonly minor: string };
 
-/**
- * The head that was read last, of any server: they send the same one over and over, but for its date, and comparing it
- * costs a tenth of reading it.
- */
+/** The head that was read last, of any server: they send the same one over and over, but for its date. */
 let lastHead: { readonly text: string; readonly head: ParsedHead } | undefined;
 
 type State =

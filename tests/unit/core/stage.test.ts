@@ -127,6 +127,7 @@ describe('a stage around a stage', () => {
     await expect(stream.next()).rejects.toThrow('too much');
     expect(source.left()).toBe(1);
     expect(calls.slice(-3)).toEqual(['inner closes', 'outer fails: too much', 'outer closes']);
+    expect(calls).not.toContain('inner fails: too much');
   });
 
   test('fails for what the one within refuses', async () => {
