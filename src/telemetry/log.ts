@@ -1,9 +1,10 @@
 import { createWriteStream } from 'node:fs';
-import pino from 'pino';
 import type { LogFields, Telemetry } from '../core/ports.ts';
 import { redactFields, redactText } from './redact.ts';
 
-export type LogLevel = pino.LevelWithSilent;
+/** The level of a line, or from which on lines are written. */
+const SEVERITY = { trace: 10, debug: 20, info: 30, warn: 40, error: 50, fatal: 60, silent: 70 } as const;
+export type LogLevel = keyof typeof SEVERITY;
 
 /** Where lines go: one call per line, the line break included. */
 export interface LogDestination {
@@ -30,27 +31,18 @@ export function createLog(level: LogLevel, replica: string, destination?: LogDes
   const output = destination
     ? { write: (line: string) => destination.write(line), flush: async () => {} }
     : standardOutput();
-  const logger = pino(
-    {
-      level,
-      base: { replica },
-      timestamp: pino.stdTimeFunctions.isoTime,
-      formatters: { level: (label) => ({ level: label }) },
-    },
-    { write: (line) => output.write(line) },
-  );
   return {
     write(lineLevel: Parameters<Telemetry['log']>[0], message: string, fields: LogFields = {}) {
-      if (logger.isLevelEnabled(lineLevel)) logger[lineLevel](redactFields(fields), redactText(message));
+      if (SEVERITY[lineLevel] < SEVERITY[level]) return;
+      const time = new Date().toISOString();
+      const line = { level: lineLevel, time, replica, ...redactFields(fields), msg: redactText(message) };
+      output.write(`${JSON.stringify(line)}\n`);
     },
     flush: output.flush,
   };
 }
 
-/**
- * Writes in the background, so that a reader who stalls stalls nobody. Not pino's own destination: that one, flushed
- * into a pipe whose reader has gone, tries again for ever, as after Ctrl-C on a pipeline.
- */
+/** Writes in the background, so that a reader who stalls stalls nobody. */
 function standardOutput(): LogDestination & Pick<Log, 'flush'> {
   const output = createWriteStream('', { fd: STANDARD_OUTPUT, autoClose: false });
   // A full disk or a closed pipe costs lines, not requests.
