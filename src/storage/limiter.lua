@@ -4,10 +4,11 @@
 --         held    hash: running request -> tokens it holds; its length is the number of running requests
 --         expiry  sorted set: request -> when it is forgotten. A running one has a lease, which renewals prolong.
 --                 A settled one is in here alone, so that a claim or settlement that arrives late changes nothing.
---   ARGV  the length of a lease in ms, and then for each operation, which are done in their order: its kind, the
---         request, tokens (-1: unknown), the limits on requests, tokens and concurrency (-1: none)
---   Reply for each operation five numbers: the limit that refuses (0: none), ms to wait (-1: never), requests out,
---         tokens out, running requests. Of `settle` and `renew` they say nothing.
+--   ARGV  the length of a lease in ms, and a JSON array of operations, which are done in their order. Each is an object:
+--         its kind, the request, tokens (-1: unknown), and bounds, the limits on requests, tokens and concurrency
+--         (-1: none)
+--   Reply a JSON array with an element for each operation. Of `claim` and `peek` it is five numbers: the limit that
+--         refuses (0: none), ms to wait (-1: never), requests out, tokens out, running requests. Else it is 0.
 --
 -- Time is the server's, so that the clocks of replicas need not agree. All three keys lie in one slot of a cluster.
 -- Tokens held by a replica that died are not given back when its lease ends: they come back as any others do, within
@@ -90,9 +91,14 @@ local function judge(requests_out, tokens_out, active)
   return by, longest
 end
 
+-- Written out, as the encoder of JSON has fewer digits than the numbers.
+local function describe(...)
+  return string.format('[%.0f,%.0f,%.0f,%.0f,%.0f]', ...)
+end
+
 local function claim(requests_out, tokens_out)
   local active = redis.call('HLEN', held)
-  if is_known() then return { 0, 0, requests_out, tokens_out, active } end
+  if is_known() then return describe(0, 0, requests_out, tokens_out, active) end
   local by, wait = judge(requests_out, tokens_out, active)
   if by == 0 then
     active = active + 1
@@ -101,14 +107,14 @@ local function claim(requests_out, tokens_out)
     save(requests_out, tokens_out)
     hold(tokens)
   end
-  return { by, wait, requests_out, tokens_out, active }
+  return describe(by, wait, requests_out, tokens_out, active)
 end
 
 local function peek(requests_out, tokens_out)
-  return { 0, 0, requests_out, tokens_out, redis.call('HLEN', held) }
+  return describe(0, 0, requests_out, tokens_out, redis.call('HLEN', held))
 end
 
-local NOTHING = { 0, 0, 0, 0, 0 }
+local NOTHING = '0'
 
 local function settle(requests_out, tokens_out)
   local holds = redis.call('HGET', held, request)
@@ -134,13 +140,8 @@ local KINDS = { claim = claim, settle = settle, renew = renew, peek = peek }
 
 sweep()
 local replies = {}
-for at = 2, #ARGV, 6 do
-  request, tokens = ARGV[at + 1], tonumber(ARGV[at + 2])
-  bounds = {
-    requests = tonumber(ARGV[at + 3]),
-    tokens = tonumber(ARGV[at + 4]),
-    concurrency = tonumber(ARGV[at + 5]),
-  }
-  for _, number in ipairs(KINDS[ARGV[at]](load())) do replies[#replies + 1] = number end
+for index, operation in ipairs(cjson.decode(ARGV[2])) do
+  request, tokens, bounds = operation.request, operation.tokens, operation.bounds
+  replies[index] = KINDS[operation.kind](load())
 end
-return replies
+return '[' .. table.concat(replies, ',') .. ']'

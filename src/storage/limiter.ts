@@ -7,23 +7,28 @@ import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKN
 import { atTurnEnd, type Connection } from './connection.ts';
 import type { Ask } from './silence.ts';
 
-type Kind = 'claim' | 'settle' | 'renew' | 'peek';
-type Reply = readonly [refusedBy: number, waitMs: number, requests: number, tokens: number, active: number];
-const REPLY_LENGTH = 5;
-
+/** What is to be done, as `limiter.lua` reads it. */
 interface Operation {
-  readonly kind: Kind;
+  readonly kind: 'claim' | 'settle' | 'renew' | 'peek';
   readonly request: string;
   readonly tokens: number;
   readonly bounds: Bounds;
-  readonly resolve: (reply: Reply) => void;
-  readonly reject: (error: unknown) => void;
+}
+
+/** What it answers to `claim` and `peek`. Of the others nothing is to be known. */
+type Reply = readonly [refusedBy: number, waitMs: number, requests: number, tokens: number, active: number];
+
+interface Waiting {
+  resolve(reply: Reply): void;
+  reject(error: unknown): void;
 }
 
 /** What is done to the limits of one key in one turn of the event loop. */
 interface Batch {
   readonly keyId: string;
   readonly operations: Operation[];
+  /** For each operation, who asked for it. */
+  readonly waiting: Waiting[];
 }
 
 /** Operations in one step of the server, which does nothing else meanwhile. */
@@ -37,8 +42,8 @@ declare module 'ioredis' {
       held: string,
       expiry: string,
       leaseMs: number,
-      ...operations: (string | number)[]
-    ): Result<number[], Context>;
+      operations: string,
+    ): Result<string, Context>;
   }
 }
 
@@ -60,23 +65,21 @@ export function createRedisLimiter(
     numberOfKeys: 3,
   });
 
-  const send = ({ keyId, operations }: Batch) => {
+  const send = ({ keyId, operations, waiting }: Batch) => {
     // The braces put what belongs to one key into one slot of a cluster.
     const keys = `${prefix}:{${keyId}}:`;
-    const encoded = operations.flatMap(encode);
-    askFor(keyId)(() =>
-      redis.limit(`${keys}used`, `${keys}held`, `${keys}expiry`, LEASE_TTL_MS, ...encoded),
-    ).then(
-      (replies) => {
-        for (const [index, { resolve }] of operations.entries()) {
-          const at = index * REPLY_LENGTH;
-          resolve(replies.slice(at, at + REPLY_LENGTH) as unknown as Reply);
-        }
-      },
-      (error: unknown) => {
-        for (const { reject } of operations) reject(error);
-      },
-    );
+    // As one text: each argument of a command, and each number of its reply, costs more than what JSON makes of it.
+    const encoded = JSON.stringify(operations);
+    askFor(keyId)(() => redis.limit(`${keys}used`, `${keys}held`, `${keys}expiry`, LEASE_TTL_MS, encoded))
+      .then((replies): readonly Reply[] => JSON.parse(replies))
+      .then(
+        (replies) => {
+          for (const [index, reply] of replies.entries()) waiting[index]?.resolve(reply);
+        },
+        (error: unknown) => {
+          for (const { reject } of waiting) reject(error);
+        },
+      );
   };
 
   let gathered: Batch[] = [];
@@ -89,20 +92,22 @@ export function createRedisLimiter(
     const open = gathered.find((batch) => batch.keyId === keyId && batch.operations.length < MOST_OPERATIONS);
     if (open) return open;
     if (gathered.length === 0) atTurnEnd(redis, sendAll);
-    const batch: Batch = { keyId, operations: [] };
+    const batch: Batch = { keyId, operations: [], waiting: [] };
     gathered.push(batch);
     return batch;
   };
-  const run = (kind: Kind, keyId: string, request: string, tokens: number, bounds: Bounds): Promise<Reply> =>
+  const run = (keyId: string, operation: Operation): Promise<Reply> =>
     new Promise((resolve, reject) => {
-      batchFor(keyId).operations.push({ kind, request, tokens, bounds, resolve, reject });
+      const { operations, waiting } = batchFor(keyId);
+      operations.push(operation);
+      waiting.push({ resolve, reject });
     });
 
   return {
     async claim({ id, keyId, limits, tokens }) {
       const bounds = toBounds(limits);
       if (isUnlimited(limits)) return { admitted: true, state: { mode: 'exact' } };
-      const reply = await run('claim', keyId, id, toClaimed(tokens), bounds);
+      const reply = await run(keyId, { kind: 'claim', request: id, tokens: toClaimed(tokens), bounds });
       const by = REFUSED_BY[reply[0] - 1];
       const waitMs = reply[1] < 0 ? Number.POSITIVE_INFINITY : reply[1];
       return toDecision(by && { by, waitMs }, describeReply(reply, bounds));
@@ -110,23 +115,21 @@ export function createRedisLimiter(
     async renew(claims) {
       const limited = claims.filter((claim) => !isUnlimited(claim.limits));
       await Promise.all(
-        limited.map(({ id, keyId, limits }) => run('renew', keyId, id, UNKNOWN, toBounds(limits))),
+        limited.map(({ id, keyId, limits }) =>
+          run(keyId, { kind: 'renew', request: id, tokens: UNKNOWN, bounds: toBounds(limits) }),
+        ),
       );
     },
     async settle({ id, keyId, limits }, tokens) {
       if (isUnlimited(limits)) return;
-      await run('settle', keyId, id, toSettled(tokens), toBounds(limits));
+      await run(keyId, { kind: 'settle', request: id, tokens: toSettled(tokens), bounds: toBounds(limits) });
     },
     async peek(keyId, limits) {
       if (isUnlimited(limits)) return { mode: 'exact' };
       const bounds = toBounds(limits);
-      return describeReply(await run('peek', keyId, '', 0, bounds), bounds);
+      return describeReply(await run(keyId, { kind: 'peek', request: '', tokens: 0, bounds }), bounds);
     },
   };
-}
-
-function encode({ kind, request, tokens, bounds }: Operation): readonly (string | number)[] {
-  return [kind, request, tokens, bounds.requests, bounds.tokens, bounds.concurrency];
 }
 
 function describeReply([, , requests, tokens, active]: Reply, bounds: Bounds) {

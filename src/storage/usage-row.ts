@@ -159,11 +159,15 @@ function decodeTimings(row: UsageRow): Timings {
 /** Longer than any real model name; indexes take no row whose entry is longer than a few kilobytes. */
 const MAX_TEXT = 512;
 
+/** Almost all text there is, and none of what no database holds. */
+const PRINTABLE = /^[ -~]*$/;
+
 /**
  * Callers choose request ids and model names, and one text that the database cannot hold would keep a whole batch from
  * being written: NUL and lone surrogates become replacement characters.
  */
 function text(value: string): string {
+  if (value.length <= MAX_TEXT && PRINTABLE.test(value)) return value;
   return value.slice(0, MAX_TEXT).replaceAll('\0', '\u{fffd}').toWellFormed();
 }
 
