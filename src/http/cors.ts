@@ -1,4 +1,4 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage } from 'node:http';
 
 const METHODS = 'GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS';
 /** Browsers cap this themselves, at two hours or more. */
@@ -11,38 +11,29 @@ const MAX_HEADER_LIST_LENGTH = 4096;
 export type CorsOrigins = '*' | readonly string[];
 
 /**
- * The one place that writes CORS headers, errors' included, as it runs before anything that can fail. Credentials are
- * never allowed: keys travel in `Authorization`, which needs none.
+ * The one place that decides on CORS headers, errors' included, so it is asked before anything that can fail. Credentials
+ * are never allowed: keys travel in `Authorization`, which needs none.
  *
- * @param exposed what a browser's JavaScript may read besides the body.
- * @returns whether the request was a preflight, and has been answered.
+ * `OPTIONS` is a preflight, and these are its whole answer, of status 204.
+ * @param exposed what a browser's JavaScript may read besides the body. Other clients read what they like.
  */
-export function answerCors(
-  req: IncomingMessage,
-  res: ServerResponse,
-  origins: CorsOrigins,
-  exposed: string,
-): boolean {
-  if (origins === '*') res.setHeader('Access-Control-Allow-Origin', '*');
+export function corsHeaders(req: IncomingMessage, origins: CorsOrigins, exposed: string): string[] {
+  const headers: string[] = [];
+  const { origin } = req.headers;
+  if (origins === '*') headers.push('Access-Control-Allow-Origin', '*');
   else {
-    res.appendHeader('Vary', 'Origin');
-    const { origin } = req.headers;
-    if (origin !== undefined && origins.includes(origin)) {
-      res.setHeader('Access-Control-Allow-Origin', origin);
-    }
+    headers.push('Vary', 'Origin');
+    if (origin !== undefined && origins.includes(origin)) headers.push('Access-Control-Allow-Origin', origin);
   }
-  res.setHeader('Access-Control-Expose-Headers', exposed);
-  if (req.method !== 'OPTIONS') return false;
+  if (origin !== undefined) headers.push('Access-Control-Expose-Headers', exposed);
+  if (req.method !== 'OPTIONS') return headers;
 
-  res.setHeader('Access-Control-Allow-Methods', METHODS);
-  res.setHeader('Access-Control-Max-Age', MAX_AGE_S);
+  headers.push('Access-Control-Allow-Methods', METHODS, 'Access-Control-Max-Age', MAX_AGE_S);
   // Named one by one, because a wildcard here would not cover Authorization.
-  res.appendHeader('Vary', 'Access-Control-Request-Headers');
+  headers.push('Vary', 'Access-Control-Request-Headers');
   const requested = req.headers['access-control-request-headers'] ?? '';
   if (requested.length <= MAX_HEADER_LIST_LENGTH && HEADER_LIST.test(requested)) {
-    res.setHeader('Access-Control-Allow-Headers', requested);
+    headers.push('Access-Control-Allow-Headers', requested);
   }
-  res.statusCode = 204;
-  res.end();
-  return true;
+  return headers;
 }

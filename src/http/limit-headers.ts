@@ -1,6 +1,6 @@
 import type { LimitState, LimitsState } from '../domain/limit.ts';
+import type { HeaderList } from './header-list.ts';
 
-/** Not put together for each answer: a text that is new has to be looked up before it can be a header's name. */
 const REQUESTS = {
   limit: 'x-ratelimit-limit-requests',
   remaining: 'x-ratelimit-remaining-requests',
@@ -26,22 +26,20 @@ export const LIMIT_HEADERS: readonly string[] = [
   MODE,
 ];
 
-type Header = readonly [name: string, value: string];
-
 /** A key's limits as headers; none for a key without limits. */
-export function limitHeaders(limits: LimitsState | undefined): readonly Header[] {
-  const headers: Header[] = [];
+export function limitHeaders(limits: LimitsState | undefined): HeaderList {
+  const headers: string[] = [];
   if (!limits) return headers;
   const add = (names: typeof REQUESTS | typeof TOKENS | typeof CONCURRENT, state: LimitState | undefined) => {
     if (!state) return;
-    headers.push([names.limit, String(state.limit)]);
-    headers.push([names.remaining, String(Math.max(0, Math.floor(state.remaining)))]);
-    if ('reset' in names) headers.push([names.reset, formatDuration(state.resetMs)]);
+    headers.push(names.limit, String(state.limit));
+    headers.push(names.remaining, String(Math.max(0, Math.floor(state.remaining))));
+    if ('reset' in names) headers.push(names.reset, formatDuration(state.resetMs));
   };
   add(REQUESTS, limits.requests);
   add(TOKENS, limits.tokens);
   add(CONCURRENT, limits.concurrency);
-  if (limits.mode === 'degraded') headers.push([MODE, 'degraded']);
+  if (limits.mode === 'degraded') headers.push(MODE, 'degraded');
   return headers;
 }
 

@@ -1,11 +1,11 @@
-import type { Clock, Telemetry } from '../core/ports.ts';
+import type { Telemetry } from '../core/ports.ts';
 import { type Cancellable, holdBack } from '../core/stream.ts';
 import { toGatewayError } from '../domain/error.ts';
 import type { ChatEvent } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { RestResponse } from './context.ts';
 import { encodeError, logBug } from './errors.ts';
-import { setLimitHeaders, setProcessingTime, setWarnings } from './headers.ts';
+import { addWarnings } from './headers.ts';
 import { createEventStream, DONE, type EventStreamOptions, encodeJson, frame } from './sse.ts';
 
 export interface AnswerOptions extends EventStreamOptions {
@@ -26,19 +26,8 @@ export interface StreamEncoder<E> {
   end(): string;
 }
 
-export function sendJson(res: RestResponse, body: unknown, clock: Clock): void {
-  setProcessingTime(res, clock);
-  // What `res.json` does besides is not needed here, and costs more than all of this. A text goes out in one piece with
-  // the head.
-  const json = JSON.stringify(body);
-  res.statusCode = 200;
-  res.setHeader('Content-Type', 'application/json; charset=utf-8');
-  res.setHeader('Content-Length', Buffer.byteLength(json));
-  res.end(json);
-}
-
-/** Runs something that needs the core's decision, and shows the limits as of it, whatever the outcome. */
-export async function withLimitHeaders<R>(
+/** Runs something that needs the core's decision. The answer shows the limits as of it, whatever the outcome. */
+export async function withLimits<R>(
   res: RestResponse,
   source: Pick<Source<unknown>, 'limits'>,
   run: () => Promise<R>,
@@ -46,7 +35,7 @@ export async function withLimitHeaders<R>(
   try {
     return await run();
   } finally {
-    setLimitHeaders(res, source.limits);
+    if (source.limits) res.locals.limits = source.limits;
   }
 }
 
@@ -66,9 +55,8 @@ export async function sendStream<E extends ChatEvent>(
     for (const event of batch) if (event.type === 'started') seen.push(...event.warnings);
     return batch.some((event) => event.type !== 'queued' && event.type !== 'loading');
   };
-  const held = await withLimitHeaders(res, source, () => holdBack(source.events, isReal, options.holdBackMs));
-  setWarnings(res, seen);
-  setProcessingTime(res, options.clock);
+  const held = await withLimits(res, source, () => holdBack(source.events, isReal, options.holdBackMs));
+  addWarnings(res, seen);
 
   const out = createEventStream(res, options);
   out.open();

@@ -1,50 +1,53 @@
 import type { RequestListener } from 'node:http';
-import express from 'express';
+import { type Request, type Response, Router } from 'express';
 import { GatewayError } from '../domain/error.ts';
+import { corsHeaders } from '../http/cors.ts';
 import { requirePrincipal } from './auth.ts';
 import { readBody } from './body.ts';
-import { createContext, type Handler, type RestOptions } from './context.ts';
-import { cors } from './cors.ts';
+import { createLocals, type Handler, pathOf, type RestConfig, type RestOptions } from './context.ts';
 import { renderCorsTest } from './cors-test/page.ts';
 import { DOCS_POLICY, renderDocs } from './docs-page.ts';
 import { handleError } from './errors.ts';
-import { standardHeaders } from './headers.ts';
+import { EXPOSED_HEADERS, writeHead } from './headers.ts';
 import { createOpenApiDocument } from './openapi.ts';
 import { createChatCompletion, type InferenceOptions } from './routes/chat.ts';
 import { createCompletion } from './routes/completions.ts';
 import { createEmbeddings } from './routes/embeddings.ts';
 import { getModel, listModels } from './routes/models.ts';
 import { getHealth, getIndex, getMetrics, getReady } from './routes/operations.ts';
+import { sendJson, sendPage } from './send.ts';
 
 /** The OpenAI-compatible API as a request listener. It holds nothing open. */
 export function createRestApp(options: RestOptions): RequestListener {
-  return createApp(options);
+  const router = createRouter(options);
+  const { clock } = options;
+  return (req, res) => {
+    const answer = Object.assign(res, { locals: createLocals(req, res, clock) });
+    // No handler uses anything of Express's own classes. What comes out of all of them failed after its head was sent.
+    router(req as Request, answer as unknown as Response, () => res.destroy());
+  };
 }
 
-/** The same, with its router to look into. */
-export function createApp(options: RestOptions) {
-  const { gateway, config, telemetry, clock } = options;
-  const app = express();
-  app.disable('x-powered-by');
-  app.disable('etag');
+/**
+ * Express's router without its application, which gives every message another prototype: that costs as much as all of
+ * the routing.
+ */
+export function createRouter(options: RestOptions): Router {
+  const { gateway, config, telemetry } = options;
   // What is authorised is the very path that is dispatched on: no other spelling of it.
-  app.enable('case sensitive routing');
-  app.enable('strict routing');
-  app.set('query parser', false);
+  const router = Router({ caseSensitive: true, strict: true });
 
   // In this order, outermost first.
-  app.use(createContext(clock));
-  app.use(standardHeaders);
-  app.use(cors(config.corsOrigins));
-  app.use(requirePrincipal(gateway));
+  router.use(cors(config.corsOrigins));
+  router.use(requirePrincipal(gateway));
   for (const [path, methods] of Object.entries(createRoutes(options))) {
-    if (methods.get) app.get(path, methods.get);
-    if (methods.post) app.post(path, readBody(config), methods.post);
-    app.all(path, refuseMethod(methods));
+    if (methods.get) router.get(path, methods.get);
+    if (methods.post) router.post(path, readBody(config), methods.post);
+    router.all(path, refuseMethod(methods));
   }
-  app.use(refusePath);
-  app.use(handleError(telemetry, clock));
-  return app;
+  router.use(refusePath);
+  router.use(handleError(telemetry));
+  return router;
 }
 
 interface Methods {
@@ -70,32 +73,40 @@ function createRoutes(options: RestOptions): Readonly<Record<string, Methods>> {
     '/v1/chat/completions': { post: createChatCompletion(inference) },
     '/v1/completions': { post: createCompletion(inference) },
     '/v1/embeddings': { post: createEmbeddings(inference) },
-    '/v1/models': { get: listModels({ gateway, clock }) },
-    '/v1/models/*id': { get: getModel({ gateway, clock }) },
+    '/v1/models': { get: listModels(gateway) },
+    '/v1/models/*id': { get: getModel(gateway) },
     '/': { get: getIndex(config) },
     '/health': { get: getHealth(config, clock) },
     '/ready': { get: getReady(gateway, config) },
     '/metrics': { get: getMetrics(options.metrics) },
-    '/openapi.json': { get: (_req, res) => res.json(document) },
-    '/docs': {
-      get: (_req, res) => res.set('Content-Security-Policy', DOCS_POLICY).type('html').send(page),
-    },
+    '/openapi.json': { get: (_req, res) => sendJson(res, document) },
+    '/docs': { get: (_req, res) => sendPage(res, page, DOCS_POLICY) },
     ...(!config.production && { '/cors-test': { get: getCorsTest() } }),
+  };
+}
+
+/** Whatever else becomes of a request: pages of other origins may read it. Preflights end here. */
+function cors(origins: RestConfig['corsOrigins']): Handler {
+  return (req, res, next) => {
+    res.locals.headers.push(...corsHeaders(req, origins, EXPOSED_HEADERS));
+    if (req.method !== 'OPTIONS') return next();
+    writeHead(res, 204, []);
+    res.end();
   };
 }
 
 function getCorsTest(): Handler {
   const { html, policy } = renderCorsTest();
-  return (_req, res) => res.set('Content-Security-Policy', policy).type('html').send(html);
+  return (_req, res) => sendPage(res, html, policy);
 }
 
 function refuseMethod(methods: Methods): Handler {
   const allowed = [...(methods.get ? ['GET', 'HEAD'] : []), ...(methods.post ? ['POST'] : []), 'OPTIONS'];
   return (req, res) => {
-    res.set('Allow', allowed.join(', '));
+    res.locals.headers.push('Allow', allowed.join(', '));
     throw new GatewayError(
       'method_not_allowed',
-      `Not allowed to ${req.method} on ${req.path.slice(0, 200)}.`,
+      `Not allowed to ${req.method} on ${pathOf(req).slice(0, 200)}.`,
     );
   };
 }
@@ -107,6 +118,7 @@ const RESPONSES_ADVICE =
   'setOpenAIAPI("chat_completions") or set_default_openai_api("chat_completions") in the Agents SDK.';
 
 const refusePath: Handler = (req) => {
-  const advice = RESPONSES.test(req.path) ? RESPONSES_ADVICE : '';
-  throw new GatewayError('not_found', `Invalid URL (${req.method} ${req.path.slice(0, 200)})${advice}`);
+  const path = pathOf(req);
+  const advice = RESPONSES.test(path) ? RESPONSES_ADVICE : '';
+  throw new GatewayError('not_found', `Invalid URL (${req.method} ${path.slice(0, 200)})${advice}`);
 };

@@ -1,6 +1,6 @@
 import type { Gateway } from '../core/gateway.ts';
 import { authorizationOf } from '../http/authorization.ts';
-import type { Handler } from './context.ts';
+import { type Handler, pathOf } from './context.ts';
 
 /** Everything needs a key, except these exact paths. */
 export const PUBLIC_PATHS: readonly string[] = [
@@ -20,7 +20,7 @@ export const PUBLIC_PATHS: readonly string[] = [
  */
 export function requirePrincipal(gateway: Pick<Gateway, 'authenticate'>): Handler {
   return async (req, res, next) => {
-    if (!PUBLIC_PATHS.includes(req.path)) {
+    if (!PUBLIC_PATHS.includes(pathOf(req))) {
       res.locals.principal = await gateway.authenticate(authorizationOf(req));
     }
     next();

@@ -1,7 +1,9 @@
-import type { NextFunction, Request, Response } from 'express';
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { NextFunction } from 'express';
 import type { Gateway } from '../core/gateway.ts';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { clientClosed } from '../domain/error.ts';
+import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
 import { requestIdOf } from '../http/request-id.ts';
 
@@ -42,33 +44,48 @@ export interface RestConfig {
   readonly upstream?: 'simulator';
 }
 
-/** What is known of one HTTP request, kept in `res.locals`. */
-export interface Locals extends Record<string, unknown> {
-  requestId: string;
-  startedAt: number;
+/** What is known of one HTTP request. */
+export interface Locals {
+  readonly requestId: string;
+  readonly clock: Clock;
+  readonly startedAt: number;
   /** Aborted with an Error when the client leaves before its answer is complete. */
-  signal: AbortSignal;
+  readonly signal: AbortSignal;
   principal?: Principal;
+  /** As of the decision on this request. */
+  limits?: LimitsState;
+  /** Headers of the answer, besides those that every one has. Names and values in turn. */
+  readonly headers: string[];
 }
 
-export type RestRequest = Request<Record<string, string | string[]>, unknown, unknown, unknown, Locals>;
-export type RestResponse = Response<unknown, Locals>;
+/** Node's own messages with what the router and the handlers before this one have added. */
+export type RestRequest = IncomingMessage & {
+  readonly url: string;
+  readonly params: Readonly<Record<string, string | string[]>>;
+  body?: unknown;
+};
+export type RestResponse = ServerResponse & { readonly locals: Locals };
 export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) => unknown;
 
-/** Gives each request its id and its signal. First of all, because the signal is of no use after the first await. */
-export function createContext(clock: Clock): Handler {
-  return (req, res, next) => {
-    res.locals.requestId = requestIdOf(req);
-    res.locals.startedAt = clock.now();
-
-    const leaving = new AbortController();
-    res.locals.signal = leaving.signal;
-    // The request's own `close` comes as soon as its body has been read; only the response's says who left.
-    res.once('close', () => {
-      if (!res.writableFinished) leaving.abort(clientClosed());
-    });
-    next();
+/** What a request begins with. First of all, because its signal is of no use after the first await. */
+export function createLocals(req: IncomingMessage, res: ServerResponse, clock: Clock): Locals {
+  const leaving = new AbortController();
+  // The request's own `close` comes as soon as its body has been read; only the response's says who left.
+  res.once('close', () => {
+    if (!res.writableFinished) leaving.abort(clientClosed());
+  });
+  return {
+    requestId: requestIdOf(req),
+    clock,
+    startedAt: clock.now(),
+    signal: leaving.signal,
+    headers: [],
   };
+}
+
+/** The path of a request, as it was sent. */
+export function pathOf({ url }: RestRequest): string {
+  return url.split('?', 1)[0] ?? '';
 }
 
 /** The caller. Only for routes behind `requirePrincipal`. */

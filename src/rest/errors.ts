@@ -1,8 +1,9 @@
-import type { ErrorRequestHandler } from 'express';
-import type { Clock, Telemetry } from '../core/ports.ts';
+import type { NextFunction } from 'express';
+import type { Telemetry } from '../core/ports.ts';
 import { type ErrorCode, GatewayError, placeOf, toGatewayError } from '../domain/error.ts';
-import type { Locals, RestRequest } from './context.ts';
-import { setProcessingTime } from './headers.ts';
+import type { HeaderList } from '../http/header-list.ts';
+import type { Locals, RestRequest, RestResponse } from './context.ts';
+import { sendJson } from './send.ts';
 
 /** OpenAI's body of every failure. All four keys are always there: the SDKs read them without asking. */
 export interface ErrorBody {
@@ -93,35 +94,28 @@ export function encodeError(error: GatewayError): ErrorBody {
 }
 
 /** The headers by which the official SDKs decide whether and when to try again. */
-export function retryHeaders(error: GatewayError): Record<string, string> {
+export function retryHeaders(error: GatewayError): HeaderList {
   const { status } = WIRE[error.code];
-  if (status === 401) return { 'WWW-Authenticate': 'Bearer' };
+  if (status === 401) return ['WWW-Authenticate', 'Bearer'];
   const isRetriedByDefault = status === 429 || status >= 500;
   // Another try after a timeout may well succeed; but whoever has waited out a deadline decides on that, not the SDK.
   const isRetryable = error.retryable && error.code !== 'upstream_timeout';
-  if (!isRetryable) return isRetriedByDefault ? { 'x-should-retry': 'false' } : {};
-  if (error.retryAfterMs === undefined && status !== 429 && status !== 503) return {};
+  if (!isRetryable) return isRetriedByDefault ? ['x-should-retry', 'false'] : [];
+  if (error.retryAfterMs === undefined && status !== 429 && status !== 503) return [];
   const ms = Math.max(1, Math.ceil(error.retryAfterMs ?? DEFAULT_RETRY_AFTER_MS));
-  return {
-    'retry-after': String(Math.ceil(ms / 1000)),
-    'retry-after-ms': String(ms),
-    ...(ms > MAX_RETRY_AFTER_MS && { 'x-should-retry': 'false' }),
-  };
+  const headers = ['retry-after', String(Math.ceil(ms / 1000)), 'retry-after-ms', String(ms)];
+  return ms > MAX_RETRY_AFTER_MS ? [...headers, 'x-should-retry', 'false'] : headers;
 }
 
-type RestErrorHandler = ErrorRequestHandler<RestRequest['params'], unknown, unknown, unknown, Locals>;
-
 /** The end of every request that failed before its status was sent. */
-export function handleError(telemetry: Pick<Telemetry, 'log'>, clock: Clock): RestErrorHandler {
-  return (thrown: unknown, _req, res, next) => {
-    if (res.headersSent) return next(thrown);
+export function handleError(telemetry: Pick<Telemetry, 'log'>) {
+  return (thrown: unknown, _req: RestRequest, res: RestResponse, next: NextFunction): void => {
+    if (res.headersSent) return void next(thrown);
     const error = decodeHttpError(thrown);
     if (error.code === 'internal') logBug(thrown, res.locals, telemetry);
     // Nobody is left to answer.
     if (res.destroyed) return;
-    res.set(retryHeaders(error));
-    setProcessingTime(res, clock);
-    res.status(WIRE[error.code].status).json(encodeError(error));
+    sendJson(res, encodeError(error), WIRE[error.code].status, retryHeaders(error));
   };
 }
 

@@ -1,6 +1,9 @@
 import type { ServerResponse } from 'node:http';
 import type { Clock } from '../core/ports.ts';
 import { clientClosed } from '../domain/error.ts';
+import type { HeaderList } from '../http/header-list.ts';
+import type { RestResponse } from './context.ts';
+import { writeHead } from './headers.ts';
 
 export interface EventStreamOptions {
   readonly clock: Clock;
@@ -27,8 +30,18 @@ export interface EventStream {
 /** A comment: clients ignore it. Never a named or an empty event, which they would parse. */
 const PING = ': ping\n\n';
 
+const STREAM_HEADERS: HeaderList = [
+  'Content-Type',
+  'text/event-stream; charset=utf-8',
+  'Cache-Control',
+  'no-cache',
+  // Tells nginx to pass each frame on as it comes.
+  'X-Accel-Buffering',
+  'no',
+];
+
 export function createEventStream(
-  res: ServerResponse,
+  res: RestResponse,
   { clock, pingMs, stallMs }: EventStreamOptions,
 ): EventStream {
   let lastWrite = clock.now();
@@ -51,10 +64,7 @@ export function createEventStream(
 
   return {
     open() {
-      res.statusCode = 200;
-      res.setHeader('Content-Type', 'text/event-stream; charset=utf-8');
-      res.setHeader('Cache-Control', 'no-cache');
-      res.setHeader('X-Accel-Buffering', 'no');
+      writeHead(res, 200, STREAM_HEADERS);
       res.flushHeaders();
       res.once('close', () => cancelPing());
       if (!res.destroyed) armPing(pingMs);

@@ -1,13 +1,14 @@
 import type { Clock } from '../../core/ports.ts';
 import { foldChat } from '../../domain/result.ts';
-import { type AnswerOptions, sendJson, sendStream, withLimitHeaders } from '../answer.ts';
+import { type AnswerOptions, sendStream, withLimits } from '../answer.ts';
 import { type Handler, principalOf, type RestConfig, type RestGateway } from '../context.ts';
-import { setIgnoredParameters, setWarnings } from '../headers.ts';
+import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { CHAT_REFUSALS, chatCompletionRequest } from '../openai/parameters.ts';
 import { decodeChat } from '../openai/request.ts';
 import { encodeChatCompletion } from '../openai/response.ts';
 import { ChatEncoder } from '../openai/stream.ts';
 import { unknownFields } from '../openai/validation.ts';
+import { sendJson } from '../send.ts';
 
 /** What the three inference routes are made of. */
 export interface InferenceOptions extends AnswerOptions {
@@ -21,7 +22,7 @@ export function createChatCompletion(options: InferenceOptions): Handler {
   return async (req, res) => {
     const { request, stream, includeUsage, warnings } = decodeChat(req.body);
     if (config.debug) {
-      setIgnoredParameters(res, unknownFields(req.body, chatCompletionRequest, CHAT_REFUSALS));
+      addIgnoredParameters(res, unknownFields(req.body, chatCompletionRequest, CHAT_REFUSALS));
     }
     const exchange = gateway.chat(request, {
       principal: principalOf(res),
@@ -36,9 +37,9 @@ export function createChatCompletion(options: InferenceOptions): Handler {
       const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage, warnings });
       return sendStream(res, exchange, encoder, warnings, options);
     }
-    const result = await withLimitHeaders(res, exchange, () => foldChat(exchange.events));
-    setWarnings(res, [...warnings, ...result.warnings]);
-    sendJson(res, encodeChatCompletion(stamp, result, request.logprobs !== undefined), clock);
+    const result = await withLimits(res, exchange, () => foldChat(exchange.events));
+    addWarnings(res, [...warnings, ...result.warnings]);
+    sendJson(res, encodeChatCompletion(stamp, result, request.logprobs !== undefined));
   };
 }
 

@@ -7,13 +7,14 @@ import type { ChatEvent } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
-import { type Source, sendJson, sendStream, withLimitHeaders } from '../answer.ts';
+import { type Source, sendStream, withLimits } from '../answer.ts';
 import { type Handler, principalOf, type RestGateway, type RestResponse } from '../context.ts';
-import { setIgnoredParameters, setWarnings } from '../headers.ts';
+import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { createCompletionEncoder, encodeCompletion, type PromptEvent } from '../openai/completion.ts';
 import { COMPLETION_REFUSALS, completionRequest } from '../openai/parameters.ts';
 import { decodeCompletion } from '../openai/request.ts';
 import { unknownFields } from '../openai/validation.ts';
+import { sendJson } from '../send.ts';
 import { type InferenceOptions, unixSeconds } from './chat.ts';
 
 /**
@@ -25,7 +26,7 @@ export function createCompletion(options: InferenceOptions): Handler {
   return async (req, res) => {
     const { requests, echoes, stream, includeUsage, warnings } = decodeCompletion(req.body);
     if (config.debug) {
-      setIgnoredParameters(res, unknownFields(req.body, completionRequest, COMPLETION_REFUSALS));
+      addIgnoredParameters(res, unknownFields(req.body, completionRequest, COMPLETION_REFUSALS));
     }
     const caller: Caller = {
       principal: principalOf(res),
@@ -43,8 +44,8 @@ export function createCompletion(options: InferenceOptions): Handler {
       return sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
     }
     const results = await foldAnswers(res, gateway, requests, caller);
-    setWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
-    sendJson(res, encodeCompletion(form, results), clock);
+    addWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
+    sendJson(res, encodeCompletion(form, results));
   };
 }
 
@@ -90,7 +91,7 @@ async function foldAnswers(
   const results: ChatResult[] = [];
   for (const request of requests) {
     const exchange = gateway.chat(request, caller);
-    results.push(await withLimitHeaders(res, exchange, () => foldChat(exchange.events)));
+    results.push(await withLimits(res, exchange, () => foldChat(exchange.events)));
   }
   return results;
 }

@@ -1,19 +1,20 @@
 import { foldEmbedding } from '../../domain/result.ts';
-import { sendJson, withLimitHeaders } from '../answer.ts';
+import { withLimits } from '../answer.ts';
 import { type Handler, principalOf } from '../context.ts';
-import { setIgnoredParameters, setWarnings } from '../headers.ts';
+import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { EMBEDDING_REFUSALS, embeddingRequest } from '../openai/parameters.ts';
 import { decodeEmbedding } from '../openai/request.ts';
 import { encodeEmbeddings } from '../openai/response.ts';
 import { unknownFields } from '../openai/validation.ts';
+import { sendJson } from '../send.ts';
 import type { InferenceOptions } from './chat.ts';
 
 /** `POST /v1/embeddings` */
-export function createEmbeddings({ gateway, config, clock }: InferenceOptions): Handler {
+export function createEmbeddings({ gateway, config }: InferenceOptions): Handler {
   return async (req, res) => {
     const { request, encoding } = decodeEmbedding(req.body);
     if (config.debug) {
-      setIgnoredParameters(res, unknownFields(req.body, embeddingRequest, EMBEDDING_REFUSALS));
+      addIgnoredParameters(res, unknownFields(req.body, embeddingRequest, EMBEDDING_REFUSALS));
     }
     const exchange = gateway.embed(request, {
       principal: principalOf(res),
@@ -23,10 +24,10 @@ export function createEmbeddings({ gateway, config, clock }: InferenceOptions): 
       streamed: false,
       signal: res.locals.signal,
     });
-    const { model, vectors, usage, warnings } = await withLimitHeaders(res, exchange, () =>
+    const { model, vectors, usage, warnings } = await withLimits(res, exchange, () =>
       foldEmbedding(exchange.events),
     );
-    setWarnings(res, warnings);
-    sendJson(res, encodeEmbeddings(model, vectors, usage, encoding), clock);
+    addWarnings(res, warnings);
+    sendJson(res, encodeEmbeddings(model, vectors, usage, encoding));
   };
 }

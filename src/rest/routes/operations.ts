@@ -1,11 +1,12 @@
 import type { Gateway } from '../../core/gateway.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { Handler, RestConfig, RestOptions } from '../context.ts';
+import { send, sendJson } from '../send.ts';
 
 /** `GET /`: where to go from here. */
 export function getIndex({ version, production }: Pick<RestConfig, 'version' | 'production'>): Handler {
   return (_req, res) => {
-    res.json({
+    sendJson(res, {
       name: 'llm-gateway',
       version,
       openai_base_url: '/v1',
@@ -26,7 +27,7 @@ export function getHealth(config: RestConfig, clock: Clock): Handler {
   const { version, replica, upstream } = config;
   return (_req, res) => {
     const uptime_s = Math.floor((clock.now() - startedAt) / 1000);
-    res.json({ status: 'ok', uptime_s, version, replica, upstream });
+    sendJson(res, { status: 'ok', uptime_s, version, replica, upstream });
   };
 }
 
@@ -35,9 +36,8 @@ export function getReady(gateway: Pick<Gateway, 'report'>, { upstream }: RestCon
   return (_req, res) => {
     const { ready, draining, dependencies } = gateway.report();
     const states = dependencies.map(({ name, state, detail }) => [name, { state, detail }] as const);
-    res
-      .status(ready && !draining ? 200 : 503)
-      .json({ ready, draining, dependencies: Object.fromEntries(states), upstream });
+    const body = { ready, draining, dependencies: Object.fromEntries(states), upstream };
+    sendJson(res, body, ready && !draining ? 200 : 503);
   };
 }
 
@@ -45,6 +45,6 @@ export function getReady(gateway: Pick<Gateway, 'report'>, { upstream }: RestCon
 export function getMetrics(metrics: RestOptions['metrics']): Handler {
   return async (_req, res) => {
     const { contentType, body } = await metrics();
-    res.set('Content-Type', contentType).send(body);
+    send(res, 200, contentType, body);
   };
 }

@@ -6,7 +6,8 @@ import type { Clock, Telemetry } from '../../core/ports.ts';
 import { clientClosed, GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { authorizationOf } from '../../http/authorization.ts';
-import { answerCors, type CorsOrigins } from '../../http/cors.ts';
+import { type CorsOrigins, corsHeaders } from '../../http/cors.ts';
+import { appendHeaders } from '../../http/header-list.ts';
 import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
 import { requestIdOf } from '../../http/request-id.ts';
 import { readJson, requireJson } from './body.ts';
@@ -71,7 +72,8 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
       if (!res.writableFinished) leaving.abort(clientClosed());
     });
     setStandardHeaders(res, requestId);
-    if (answerCors(req, res, options.corsOrigins, EXPOSED_HEADERS)) return;
+    appendHeaders(res, corsHeaders(req, options.corsOrigins, EXPOSED_HEADERS));
+    if (req.method === 'OPTIONS') return void res.writeHead(204).end();
     const accepted = negotiate(req.headers.accept);
 
     const serve = async () => {
@@ -98,9 +100,7 @@ function createDecisionPlugin(): Plugin<object, Decided> {
       setParamsHandler(async () => {
         const { operation, res } = context;
         const result = await operation.run();
-        for (const [name, value] of limitHeaders(operation.limits)) {
-          if (!res.headersSent) res.setHeader(name, value);
-        }
+        if (!res.headersSent) appendHeaders(res, limitHeaders(operation.limits));
         return result;
       }),
     onResponse: ({ response: { headers } }) => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { GatewayError } from '../../../src/domain/error.ts';
-import { createApp } from '../../../src/rest/app.ts';
+import { createRouter } from '../../../src/rest/app.ts';
 import { PUBLIC_PATHS } from '../../../src/rest/auth.ts';
 import { errorBody, health, modelList, readiness } from '../../../src/rest/openai/response-schema.ts';
 import { createFakeGateway, FAKE_KEY } from '../../support/fake-gateway.ts';
@@ -34,14 +34,14 @@ async function raw(request: string): Promise<string> {
 
 describe('authentication', () => {
   test('every route of the router needs a key, except the public ones', async () => {
-    const app = createApp({
+    const router = createRouter({
       gateway: createFakeGateway(),
       config: REST_CONFIG,
       telemetry: { log: () => undefined },
       metrics: async () => ({ contentType: 'text/plain', body: '' }),
       clock: systemClock,
     });
-    const paths = app.router.stack.flatMap((layer) => layer.route?.path ?? []);
+    const paths = router.stack.flatMap((layer) => layer.route?.path ?? []);
     expect(paths).toContain('/v1/chat/completions');
     expect(PUBLIC_PATHS.filter((path) => !paths.includes(path))).toEqual([]);
     for (const path of new Set(paths)) {

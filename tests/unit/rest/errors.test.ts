@@ -36,7 +36,10 @@ describe('errors', () => {
 });
 
 describe('retries', () => {
-  const headers = (code: ErrorCode, details = {}) => retryHeaders(new GatewayError(code, 'm', details));
+  const headers = (code: ErrorCode, details = {}) => {
+    const list = retryHeaders(new GatewayError(code, 'm', details));
+    return Object.fromEntries(list.flatMap((name, at) => (at % 2 === 0 ? [[name, list[at + 1]]] : [])));
+  };
 
   test('what the SDKs would repeat in vain, they are told not to', () => {
     for (const code of ['internal', 'upstream_failed', 'request_too_large', 'upstream_timeout'] as const) {
