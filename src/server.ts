@@ -205,9 +205,14 @@ function endConnectionAfter(response: ServerResponse): void {
  * since it last got rid of anything, and one that has run out is destroyed by the server.
  */
 function cutWhenStalled(response: ServerResponse, stallMs: number): void {
-  response.once('prefinish', () => response.socket?.setTimeout(stallMs));
-  // Before the server sets the timeout of an idle connection, or goes on to an answer that may still be in the making.
-  response.prependOnceListener('finish', () => response.socket?.setTimeout(0));
+  response.once('prefinish', () => {
+    const { socket } = response;
+    // Most answers are with the kernel by now.
+    if (!socket || socket.writableLength === 0) return;
+    socket.setTimeout(stallMs);
+    // Before the server sets the timeout of an idle connection, or goes on to an answer that may still be in the making.
+    response.prependOnceListener('finish', () => socket.setTimeout(0));
+  });
 }
 
 function handlerFor({ handlers, fallback }: ServerOptions, url: string): RequestListener {
@@ -220,6 +225,7 @@ function handlerFor({ handlers, fallback }: ServerOptions, url: string): Request
 
 /** `GET http://host/path` is allowed, and the same as `GET /path`: nobody may route by the one and authorize by the other. */
 function withoutAuthority(url = '/'): string {
+  if (url.startsWith('/')) return url;
   const path = url.replace(/^https?:\/\/[^/?#]*/i, '');
   return path === url || path.startsWith('/') ? path : `/${path}`;
 }

@@ -5,6 +5,7 @@ import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
 import type { Protocol, UsageRecord } from '../domain/record.ts';
 import type { Usage } from '../domain/usage.ts';
+import type { Abortable } from './signal.ts';
 
 export type InferenceEvent = ChatEvent | EmbeddingEvent;
 
@@ -24,7 +25,7 @@ export interface Call {
   readonly streamed: boolean;
   readonly startedAt: number;
   /** Ends this call, or the part of it that a step has narrowed it to. */
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
   /** Ends the whole call, for this reason. */
   readonly end: (reason: GatewayError) => void;
   /** Whoever waits for the backend is told by this that something has come of it, be it no event. */

@@ -10,9 +10,10 @@ import type { Administration } from './administration.ts';
 import type { Authenticator } from './authenticate.ts';
 import { CallNotes, type Handler, type InferenceEvent } from './call.ts';
 import type { ChatProvider, Clock, DependencyState, Limiter } from './ports.ts';
+import { type Abortable, Cancellation, forwardAbort } from './signal.ts';
 import { requireScope } from './steps/authorize.ts';
 import { modelNotFound, noBackend, resolveModel } from './steps/resolve.ts';
-import { type Cancellable, cancellable, SharedSignal } from './stream.ts';
+import { type Cancellable, cancellable } from './stream.ts';
 
 /** What the protocols see of the core: the same few use cases for all of them. */
 export interface Gateway {
@@ -52,7 +53,7 @@ export interface Caller {
   readonly operation: UsageRecord['operation'];
   readonly streamed: boolean;
   /** Aborted when the caller leaves. */
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
 }
 
 /** One request under way. */
@@ -81,12 +82,13 @@ export interface GatewayDependencies {
   readonly createId: () => string;
   readonly report: () => Report;
   /** Ends every request that still runs when it aborts, with its reason. */
-  readonly shutdown: AbortSignal;
+  readonly shutdown: Abortable;
 }
 
 export function createGateway(deps: GatewayDependencies): Gateway {
   const { authenticator, administration, handler, limiter, provider, clock, createId, report } = deps;
-  const shutdown = new SharedSignal(deps.shutdown);
+  const shutdown = new Cancellation();
+  forwardAbort(deps.shutdown, shutdown);
 
   function run(request: InferenceRequest, caller: Caller): Exchange<InferenceEvent> {
     const notes = new CallNotes(estimatePromptTokens(request));

@@ -6,6 +6,7 @@ import type { Claim, Decision, Limits, LimitsState } from '../domain/limit.ts';
 import type { Backend } from '../domain/model.ts';
 import type { ApiKey } from '../domain/principal.ts';
 import type { UsageRecord } from '../domain/record.ts';
+import type { Abortable } from './signal.ts';
 
 /** The fleet of model servers. Which backend gets a request is the core's decision, not the provider's. */
 export interface ChatProvider {
@@ -28,11 +29,11 @@ export interface ChatProvider {
   chat(
     backendId: string,
     request: ChatRequest,
-    signal: AbortSignal,
+    signal: Abortable,
     onRead?: (withheld: number) => void,
   ): ChatStream;
   /** As `chat`, for embeddings. */
-  embed(backendId: string, request: EmbeddingRequest, signal: AbortSignal): EmbeddingStream;
+  embed(backendId: string, request: EmbeddingRequest, signal: Abortable): EmbeddingStream;
   close(): Promise<void>;
 }
 

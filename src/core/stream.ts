@@ -1,5 +1,5 @@
-import { Bag } from '../domain/bag.ts';
 import { clientClosed, GatewayError } from '../domain/error.ts';
+import { type Abortable, Cancellation } from './signal.ts';
 import { staged } from './stage.ts';
 
 /** A stream of batches that can be left at any moment: `return()` takes effect at once, whatever is being awaited. */
@@ -18,13 +18,13 @@ export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
  * a reason of its own.
  */
 export function cancellable<E>(
-  source: (signal: AbortSignal, end: (reason: GatewayError) => void) => AsyncIterable<readonly E[]>,
+  source: (signal: Abortable, end: (reason: GatewayError) => void) => AsyncIterable<readonly E[]>,
   ...outers: readonly Abortable[]
 ): Cancellable<E> {
-  const controller = new AbortController();
+  const cancellation = new Cancellation();
   const abort = () => {
     const reason = outers.find((outer) => outer.aborted)?.reason;
-    controller.abort(reason instanceof GatewayError ? reason : clientClosed());
+    cancellation.abort(reason instanceof GatewayError ? reason : clientClosed());
   };
   const done = () => {
     for (const outer of outers) outer.removeEventListener('abort', abort);
@@ -33,8 +33,8 @@ export function cancellable<E>(
   for (const outer of outers) outer.addEventListener('abort', abort, { once: true });
   if (outers.some((outer) => outer.aborted)) abort();
 
-  const end = (reason: GatewayError) => controller.abort(reason);
-  const stream = staged({ open: () => source(controller.signal, end), close: done });
+  const end = (reason: GatewayError) => cancellation.abort(reason);
+  const stream = staged({ open: () => source(cancellation, end), close: done });
   return new Leavable(stream, () => {
     done();
     abort();
@@ -64,61 +64,6 @@ class Leavable<E> implements Cancellable<E> {
     await this.#stream.return?.().catch(() => undefined);
     return { done: true, value: undefined };
   }
-}
-
-/** As much of an AbortSignal as is needed to hear of its end. */
-export interface Abortable {
-  readonly aborted: boolean;
-  readonly reason: unknown;
-  addEventListener(type: 'abort', listener: () => void, options?: { readonly once: true }): void;
-  removeEventListener(type: 'abort', listener: () => void): void;
-}
-
-/**
- * A signal that lives long, for many who come and go.
- *
- * The listeners of an AbortSignal are a linked list, and one that has been removed still points at those that came after
- * it. Where the collector of young objects has once moved such a one to the old ones, it takes all that came after it
- * for alive, and with each everything that its request ever held, until the next full collection.
- */
-export class SharedSignal implements Abortable {
-  readonly #signal: AbortSignal;
-  readonly #listeners = new Bag<() => void>();
-
-  constructor(signal: AbortSignal) {
-    this.#signal = signal;
-    signal.addEventListener('abort', () => {
-      for (const listener of this.#listeners) listener();
-      this.#listeners.clear();
-    });
-  }
-
-  get aborted(): boolean {
-    return this.#signal.aborted;
-  }
-
-  get reason(): unknown {
-    return this.#signal.reason;
-  }
-
-  addEventListener(_type: 'abort', listener: () => void): void {
-    this.#listeners.add(listener);
-  }
-
-  removeEventListener(_type: 'abort', listener: () => void): void {
-    this.#listeners.delete(listener);
-  }
-}
-
-/**
- * Makes `to` abort when `from` does, for the same reason. Unlike `AbortSignal.any` it costs no more than a listener.
- * @returns the function that ends it.
- */
-export function forwardAbort(from: AbortSignal, to: AbortController): () => void {
-  const forward = () => to.abort(from.reason);
-  if (from.aborted) forward();
-  else from.addEventListener('abort', forward, { once: true });
-  return () => from.removeEventListener('abort', forward);
 }
 
 /**

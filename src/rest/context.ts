@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NextFunction } from 'express';
 import type { Gateway } from '../core/gateway.ts';
 import type { Clock, Telemetry } from '../core/ports.ts';
+import { type Abortable, Cancellation } from '../core/signal.ts';
 import { clientClosed } from '../domain/error.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
@@ -50,7 +51,7 @@ export interface Locals {
   readonly clock: Clock;
   readonly startedAt: number;
   /** Aborted with an Error when the client leaves before its answer is complete. */
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
   principal?: Principal;
   /** As of the decision on this request. */
   limits?: LimitsState;
@@ -69,7 +70,7 @@ export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) 
 
 /** What a request begins with. First of all, because its signal is of no use after the first await. */
 export function createLocals(req: IncomingMessage, res: ServerResponse, clock: Clock): Locals {
-  const leaving = new AbortController();
+  const leaving = new Cancellation();
   // The request's own `close` comes as soon as its body has been read; only the response's says who left.
   res.once('close', () => {
     if (!res.writableFinished) leaving.abort(clientClosed());
@@ -78,7 +79,7 @@ export function createLocals(req: IncomingMessage, res: ServerResponse, clock: C
     requestId: requestIdOf(req),
     clock,
     startedAt: clock.now(),
-    signal: leaving.signal,
+    signal: leaving,
     headers: [],
   };
 }

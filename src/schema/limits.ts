@@ -1,5 +1,6 @@
 import { LRUCache } from 'lru-cache';
 import type { Clock } from '../core/ports.ts';
+import type { Abortable } from '../core/signal.ts';
 import { type Cancellable, cancellable } from '../core/stream.ts';
 import type { LimitState, LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
@@ -42,7 +43,7 @@ export function createSharedLimits(
  */
 export function watchLimits(context: GraphQLContext, everyMs: number): Cancellable<LimitsState> {
   const { clock, signal: left, draining } = context;
-  const look = async function* (signal: AbortSignal) {
+  const look = async function* (signal: Abortable) {
     let last: LimitsState | undefined;
     for (;;) {
       const state = await context.sharedLimits(context.principal);
@@ -63,7 +64,7 @@ function differs(a: LimitsState, b: LimitsState): boolean {
 }
 
 /** Rejects as soon as the signal aborts. */
-function pause(ms: number, clock: Clock, signal: AbortSignal): Promise<void> {
+function pause(ms: number, clock: Clock, signal: Abortable): Promise<void> {
   return new Promise((resolve, reject) => {
     const abort = () => {
       cancel();

@@ -1,4 +1,5 @@
 import type { Caller, Exchange, Report } from '../../src/core/gateway.ts';
+import type { Abortable } from '../../src/core/signal.ts';
 import { cancellable } from '../../src/core/stream.ts';
 import type { ChatRequest, EmbeddingRequest } from '../../src/domain/chat.ts';
 import { textOf } from '../../src/domain/chat.ts';
@@ -25,7 +26,7 @@ export const FAKE_MODELS: readonly Model[] = [
   { id: 'acme/bot:1b', capabilities: ['completion'] },
 ];
 
-export type ChatScript = (request: ChatRequest, signal: AbortSignal, caller: Caller) => ChatStream;
+export type ChatScript = (request: ChatRequest, signal: Abortable, caller: Caller) => ChatStream;
 
 /** A gateway without a core: what it answers is a script, and what it was asked is kept. */
 export interface FakeGateway extends RestGateway {
@@ -58,8 +59,8 @@ export function createFakeGateway(): FakeGateway {
   let running = 0;
 
   async function* counted<E>(
-    source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
-    signal: AbortSignal,
+    source: (signal: Abortable) => AsyncIterable<readonly E[]>,
+    signal: Abortable,
   ): AsyncGenerator<readonly E[]> {
     running++;
     try {
@@ -71,7 +72,7 @@ export function createFakeGateway(): FakeGateway {
 
   function exchange<E>(
     caller: Caller,
-    source: (signal: AbortSignal) => AsyncIterable<readonly E[]>,
+    source: (signal: Abortable) => AsyncIterable<readonly E[]>,
   ): Exchange<E> {
     return {
       id: `x${ids++}`,

@@ -4,6 +4,7 @@ import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import { systemClock } from '../../src/clock.ts';
 import type { LogFields } from '../../src/core/ports.ts';
+import type { Abortable } from '../../src/core/signal.ts';
 import { type Cancellable, cancellable } from '../../src/core/stream.ts';
 import { GatewayError } from '../../src/domain/error.ts';
 import type { Principal } from '../../src/domain/principal.ts';
@@ -162,7 +163,7 @@ function createTinySchema() {
   let executed = 0;
   let running = 0;
 
-  const untilAborted = (signal: AbortSignal): Promise<never> =>
+  const untilAborted = (signal: Abortable): Promise<never> =>
     new Promise((_, reject) => {
       const abort = () => reject(signal.reason);
       if (signal.aborted) abort();
@@ -178,7 +179,7 @@ function createTinySchema() {
   };
   const stream = <T>(
     context: GraphQLContext,
-    source: (signal: AbortSignal) => AsyncIterable<readonly T[]>,
+    source: (signal: Abortable) => AsyncIterable<readonly T[]>,
     name: string,
   ) => {
     const events: Cancellable<T> = cancellable(async function* (signal) {

@@ -3,6 +3,7 @@ import type { Call, Handler, InferenceEvent } from '../../src/core/call.ts';
 import { CallNotes } from '../../src/core/call.ts';
 import { createHandler } from '../../src/core/chat.ts';
 import type { ChatProvider, Limiter, Telemetry } from '../../src/core/ports.ts';
+import type { Abortable } from '../../src/core/signal.ts';
 import { type Cancellable, cancellable } from '../../src/core/stream.ts';
 import type { ChatRequest, InferenceRequest } from '../../src/domain/chat.ts';
 import type { GatewayError } from '../../src/domain/error.ts';
@@ -72,13 +73,13 @@ export const finished = (completionTokens = 2, promptTokens = 5): ChatEvent => (
  * what has come of the backend without becoming an event.
  */
 export type Script = (
-  signal: AbortSignal,
+  signal: Abortable,
   request: InferenceRequest,
   onRead: (withheld: number) => void,
 ) => AsyncIterable<readonly InferenceEvent[]>;
 
 /** Waits until the signal aborts, and then throws what an aborted connection throws: something of its own. */
-export function untilAborted(signal: AbortSignal): Promise<never> {
+export function untilAborted(signal: Abortable): Promise<never> {
   return new Promise((_, reject) => {
     const abort = () => reject(new Error('socket closed'));
     if (signal.aborted) abort();
@@ -154,7 +155,7 @@ export function createPipeline(other?: ChatProvider): Pipeline {
   async function* play(
     id: string,
     request: InferenceRequest,
-    signal: AbortSignal,
+    signal: Abortable,
     onRead: (withheld: number) => void = () => undefined,
   ) {
     pipeline.asked.push({ backend: id, request });

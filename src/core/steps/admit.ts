@@ -32,7 +32,7 @@ export function admit(deps: {
           throw refusal(decision, claim);
         }
         release = leases.keep(claim);
-        call.signal.throwIfAborted();
+        if (call.signal.aborted) throw call.signal.reason;
         return next(request, call);
       },
       close() {

@@ -3,7 +3,8 @@ import { clientClosed } from '../../domain/error.ts';
 import type { ChatEvent, Finished } from '../../domain/event.ts';
 import { sumUsage } from '../../domain/usage.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
-import { forwardAbort, merge } from '../stream.ts';
+import { Cancellation, forwardAbort } from '../signal.ts';
+import { merge } from '../stream.ts';
 
 /** How many choices of one request run at a time: one request must not occupy the fleet. */
 const CHOICES_AT_ONCE = 4;
@@ -19,14 +20,13 @@ async function* fanOut(
   request: ChatRequest,
   call: Call,
 ): AsyncGenerator<readonly InferenceEvent[]> {
-  const siblings = new AbortController();
+  const siblings = new Cancellation();
   const unlink = forwardAbort(call.signal, siblings);
-  const { signal } = siblings;
   const sources = Array.from({ length: request.choices }, (_, choice) => {
     const { seed } = request.sampling;
     // One seed for all would make all answers the same.
     const sampling = seed === undefined ? request.sampling : { ...request.sampling, seed: seed + choice };
-    return () => next({ ...request, choices: 1, sampling }, { ...call, signal });
+    return () => next({ ...request, choices: 1, sampling }, { ...call, signal: siblings });
   });
 
   const finished: Finished[] = [];

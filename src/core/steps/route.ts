@@ -5,6 +5,7 @@ import { rankBackends } from '../../domain/routing.ts';
 import { type Attempt, createBreakers } from '../breakers.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
 import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
+import type { Abortable } from '../signal.ts';
 import { type Continuation, handOver, staged } from '../stage.ts';
 import type { Cancellable } from '../stream.ts';
 import { noBackend } from './resolve.ts';
@@ -65,7 +66,7 @@ export function route(deps: {
 function watched(
   answer: ReturnType<Handler>,
   attempt: Attempt,
-  signal: AbortSignal,
+  signal: Abortable,
 ): Cancellable<InferenceEvent> {
   return staged({
     open: () => answer,

@@ -1,5 +1,5 @@
 import type { Clock, LogFields, Telemetry } from '../../core/ports.ts';
-import { forwardAbort } from '../../core/stream.ts';
+import { type Abortable, Cancellation, forwardAbort } from '../../core/signal.ts';
 import { Bag } from '../../domain/bag.ts';
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
 import type { Backend, Model } from '../../domain/model.ts';
@@ -48,7 +48,7 @@ const SILENT_UNTIL_ABANDONED_MS = 20_000;
 /** A request at a backend. */
 export interface Visit {
   /** Ends the request: the caller's, and until its answer has begun the backend's as well. */
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
   /** Its answer has begun. */
   answered(): void;
   /** It is over. Calling it again does nothing. */
@@ -64,7 +64,7 @@ export class WatchedBackend {
   #seen: Backend;
   #inFlight = 0;
   /** Requests whose answers have not begun. */
-  readonly #waiting = new Bag<AbortController>();
+  readonly #waiting = new Bag<Cancellation>();
   #misses = 0;
   /** Since when every look has met with silence. */
   #silentSince: number | undefined;
@@ -92,15 +92,15 @@ export class WatchedBackend {
   }
 
   /** Counts a request as in flight. */
-  enter(signal: AbortSignal): Visit {
-    const controller = new AbortController();
-    const unlink = forwardAbort(signal, controller);
-    const answered = () => this.#waiting.delete(controller);
+  enter(signal: Abortable): Visit {
+    const cancellation = new Cancellation();
+    const unlink = forwardAbort(signal, cancellation);
+    const answered = () => this.#waiting.delete(cancellation);
     let left = false;
     this.#inFlight += 1;
-    this.#waiting.add(controller);
+    this.#waiting.add(cancellation);
     return {
-      signal: controller.signal,
+      signal: cancellation,
       answered,
       leave: () => {
         if (left) return;
@@ -228,9 +228,9 @@ async function probe(options: WatchOptions, last: Backend, full: boolean): Promi
 
 async function askInTime(options: WatchOptions, path: `/api/${string}`, body?: string): Promise<unknown> {
   const { label } = options;
-  const controller = new AbortController();
+  const cancellation = new Cancellation();
   const cancelTimer = options.clock.after(options.probeTimeoutMs, () =>
-    controller.abort(
+    cancellation.abort(
       new GatewayError('upstream_timeout', 'The model server does not answer.', {
         detail: `${label}: ${path}`,
       }),
@@ -238,7 +238,7 @@ async function askInTime(options: WatchOptions, path: `/api/${string}`, body?: s
   );
   try {
     const call = body === undefined ? { path } : { path, body };
-    return await options.probes.json(call, controller.signal, MAX_PROBE_BYTES);
+    return await options.probes.json(call, cancellation, MAX_PROBE_BYTES);
   } finally {
     cancelTimer();
   }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import type { Abortable } from '../../core/signal.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
 import type { ChatEvent } from '../../domain/event.ts';
 import type { Visit, WatchedBackend } from './backend.ts';
@@ -11,7 +12,7 @@ import type { BodyReader, Exchange } from './exchange.ts';
 export interface Question {
   readonly request: ChatRequest;
   readonly settings: Settings;
-  readonly signal: AbortSignal;
+  readonly signal: Abortable;
   readonly onRead: ((withheld: number) => void) | undefined;
 }
 

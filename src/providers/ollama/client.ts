@@ -1,3 +1,4 @@
+import type { Abortable } from '../../core/signal.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { createConnections } from './connections.ts';
 import { decodeFailure, unexpectedAnswer } from './errors.ts';
@@ -22,12 +23,12 @@ export interface OllamaClient {
    * @returns the exchange, of status 200 and a type that was asked for, its body still to be read.
    * @throws GatewayError for everything else, or the signal's reason.
    */
-  open(call: Call, signal: AbortSignal): Promise<Exchange>;
+  open(call: Call, signal: Abortable): Promise<Exchange>;
   /**
    * Sends a request and reads its whole answer as JSON.
    * @param maxBytes of the answer; more is `upstream_incomplete`.
    */
-  json(call: Call, signal: AbortSignal, maxBytes: number): Promise<unknown>;
+  json(call: Call, signal: Abortable, maxBytes: number): Promise<unknown>;
   /** Ends whatever is under way, with `reason`. */
   close(reason: GatewayError): Promise<void>;
 }
@@ -55,13 +56,13 @@ export function createOllamaClient(options: ClientOptions): OllamaClient {
     return `POST ${target}Content-Type: application/json\r\nContent-Length: ${length}\r\n\r\n${body}`;
   };
 
-  const send = (call: Call, signal: AbortSignal): Exchange => {
+  const send = (call: Call, signal: Abortable): Exchange => {
     const exchange = new Exchange(label, signal);
     if (!signal.aborted) exchange.attach(connections.send(encode(call), exchange));
     return exchange;
   };
 
-  const open = async (call: Call, signal: AbortSignal): Promise<Exchange> => {
+  const open = async (call: Call, signal: Abortable): Promise<Exchange> => {
     const exchange = send(call, signal);
     const head = await exchange.head();
     const unexpected = findUnexpected(head);

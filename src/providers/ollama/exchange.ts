@@ -1,3 +1,4 @@
+import type { Abortable } from '../../core/signal.ts';
 import type { Listener, Sent } from './connections.ts';
 import { decodeSocketError } from './errors.ts';
 import type { Head } from './response.ts';
@@ -26,7 +27,7 @@ export interface BodyReader {
  */
 export class Exchange implements Listener {
   readonly #backend: string;
-  readonly #signal: AbortSignal;
+  readonly #signal: Abortable;
   #sent: Sent | undefined;
   #head: Head | undefined;
   #chunks: Buffer[] = [];
@@ -37,7 +38,7 @@ export class Exchange implements Listener {
   #awaitedHead: PromiseWithResolvers<Head> | undefined;
   #discarding: { bytes: number; readonly timer: NodeJS.Timeout } | undefined;
 
-  constructor(backend: string, signal: AbortSignal) {
+  constructor(backend: string, signal: Abortable) {
     this.#backend = backend;
     this.#signal = signal;
     if (signal.aborted) this.#abort();

@@ -1,4 +1,5 @@
 import type { ChatProvider, Clock, Telemetry } from '../../core/ports.ts';
+import type { Abortable } from '../../core/signal.ts';
 import type { EmbeddingRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import type { EmbeddingStream } from '../../domain/event.ts';
@@ -120,7 +121,7 @@ async function* embed(
   member: Member | undefined,
   request: EmbeddingRequest,
   settings: Settings,
-  signal: AbortSignal,
+  signal: Abortable,
 ): EmbeddingStream {
   const { backend, client } = known(member);
   const { body, warnings } = encodeEmbedding(request, settings);

@@ -23,9 +23,11 @@ export function parseBody<S extends z.ZodType>(schema: S, refusals: Refusals, bo
 }
 
 function refuseUnsupported(refusals: Refusals, body: unknown): void {
-  for (const [name, { reason, harmless }] of Object.entries(refusals)) {
-    const value = valueAt(body, [name]);
-    if (value === undefined || value === null || harmless?.(value)) continue;
+  if (typeof body !== 'object' || body === null) return;
+  for (const [name, value] of Object.entries(body)) {
+    if (!Object.hasOwn(refusals, name) || value === undefined || value === null) continue;
+    const { reason, harmless } = refusals[name] as Refusals[string];
+    if (harmless?.(value)) continue;
     throw new GatewayError('unsupported_parameter', `Unsupported parameter: '${name}'. ${reason}`, {
       param: name,
     });

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { Caller, Exchange } from '../../core/gateway.ts';
+import type { Abortable } from '../../core/signal.ts';
 import { cancellable } from '../../core/stream.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
@@ -67,7 +68,7 @@ function streamAnswers(
 ): Source<PromptEvent> {
   let current: Exchange<ChatEvent> | undefined;
 
-  async function* events(signal: AbortSignal): AsyncGenerator<readonly PromptEvent[]> {
+  async function* events(signal: Abortable): AsyncGenerator<readonly PromptEvent[]> {
     for (const [prompt, request] of requests.entries()) {
       current = gateway.chat(request, { ...caller, signal });
       for await (const batch of current.events) yield batch.map((event) => ({ ...event, prompt }));

@@ -1,4 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
+import type { Abortable } from '../../../src/core/signal.ts';
 import { type ErrorCode, GatewayError } from '../../../src/domain/error.ts';
 import type { ChatEvent } from '../../../src/domain/event.ts';
 import { assertGrammar } from '../../../src/domain/event.ts';
@@ -365,7 +366,7 @@ describe('a backend that keeps failing', () => {
 });
 
 describe('a caller who leaves', () => {
-  const hanging = async function* (signal: AbortSignal) {
+  const hanging = async function* (signal: Abortable) {
     await untilAborted(signal);
     yield [];
   };
@@ -589,7 +590,7 @@ describe('deadlines', () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', async function* (signal) {
       yield [started(), content('Hi')];
-      signal.throwIfAborted();
+      if (signal.aborted) throw signal.reason;
       yield [finished()];
     });
     const stream = pipeline.run();

@@ -1,7 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
-import { cancellable, holdBack, merge, SharedSignal } from '../../../src/core/stream.ts';
+import { cancellable, holdBack, merge } from '../../../src/core/stream.ts';
 import { GatewayError } from '../../../src/domain/error.ts';
-import { keptOf } from '../../support/kept.ts';
 import { collect, failing, untilAborted } from '../../support/pipeline.ts';
 
 const never = () => new AbortController().signal;
@@ -71,36 +70,6 @@ describe('a cancellable stream', () => {
     const listeners = new Set(added.mock.calls.map(([, listener]) => listener));
     for (const [, listener] of removed.mock.calls) listeners.delete(listener);
     expect(listeners.size).toBe(0);
-  });
-});
-
-describe('a shared signal', () => {
-  test('tells those who listen when it aborts, once, and for which reason', () => {
-    const controller = new AbortController();
-    const shared = new SharedSignal(controller.signal);
-    const [stays, leaves] = [jest.fn(), jest.fn()];
-    shared.addEventListener('abort', stays);
-    shared.addEventListener('abort', leaves);
-    shared.removeEventListener('abort', leaves);
-    expect(shared.aborted).toBe(false);
-    controller.abort('over');
-    expect(stays).toHaveBeenCalledTimes(1);
-    expect(leaves).not.toHaveBeenCalled();
-    expect([shared.aborted, shared.reason]).toEqual([true, 'over']);
-  });
-
-  test('keeps nobody who has left from being collected with the young objects', async () => {
-    const group = `(() => {
-      const signal = new loaded.SharedSignal(new AbortController().signal);
-      return {
-        add(member) {
-          member.listeners = [() => member];
-          signal.addEventListener('abort', member.listeners[0]);
-        },
-        delete: (member) => signal.removeEventListener('abort', member.listeners[0]),
-      };
-    })()`;
-    expect(await keptOf({ module: 'core/stream.ts', group })).toBeLessThan(0.1);
   });
 });
 

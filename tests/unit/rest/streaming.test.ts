@@ -1,6 +1,7 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { describe, expect, test } from '@jest/globals';
+import type { Abortable } from '../../../src/core/signal.ts';
 import { GatewayError } from '../../../src/domain/error.ts';
 import type { ChatEvent, ChatStream } from '../../../src/domain/event.ts';
 import { chatCompletionChunk } from '../../../src/rest/openai/response-schema.ts';
@@ -34,7 +35,7 @@ async function until(holds: () => boolean): Promise<void> {
 }
 
 /** A promise that rejects when the signal aborts: a backend that says nothing more. */
-const silence = (signal: AbortSignal) =>
+const silence = (signal: Abortable) =>
   new Promise<never>((_resolve, reject) => {
     signal.addEventListener('abort', () => reject(signal.reason), { once: true });
   });
@@ -171,7 +172,7 @@ describe('a stream', () => {
 });
 
 describe('a client that leaves', () => {
-  const windows: [string, object, number, (signal: AbortSignal) => ChatStream][] = [
+  const windows: [string, object, number, (signal: Abortable) => ChatStream][] = [
     [
       'before the first event',
       STREAM,
