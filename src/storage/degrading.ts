@@ -42,15 +42,13 @@ export function createDegradingLimiter(options: {
   const owed = new Map<string, Ended>();
 
   /** @returns undefined where the shared store is away. */
-  const ask = async <T>(keyId: string, act: () => Promise<T>): Promise<T | undefined> => {
+  const ask = <T>(keyId: string, act: () => Promise<T>): Promise<T | undefined> => {
     const watch = watchOf(keyId);
-    if (!watch.isUp()) return undefined;
-    try {
-      return await act();
-    } catch (error) {
+    if (!watch.isUp()) return Promise.resolve(undefined);
+    return act().catch((error: unknown) => {
       watch.failed(error);
       return undefined;
-    }
+    });
   };
 
   const owe = (claim: Claim, tokens: number, at = clock.now()) => {
@@ -58,10 +56,7 @@ export function createDegradingLimiter(options: {
   };
   /** @returns whether the shared store has taken it. */
   const settleShared = async (claim: Claim, tokens: number): Promise<boolean> =>
-    (await ask(claim.keyId, async () => {
-      await shared.settle(claim, tokens);
-      return true;
-    })) ?? false;
+    (await ask(claim.keyId, () => shared.settle(claim, tokens).then(() => true))) ?? false;
 
   return {
     async claim(claim) {

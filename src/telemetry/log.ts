@@ -24,7 +24,7 @@ const STANDARD_OUTPUT = 1;
 const GATHER_MS = 10;
 
 /**
- * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg` and the fields.
+ * One JSON object a line: `level`, `time` (ISO 8601, UTC), `replica`, `msg`, and then the fields.
  * @param destination standard output where absent.
  */
 export function createLog(level: LogLevel, replica: string, destination?: LogDestination): Log {
@@ -35,7 +35,7 @@ export function createLog(level: LogLevel, replica: string, destination?: LogDes
     write(lineLevel: Parameters<Telemetry['log']>[0], message: string, fields: LogFields = {}) {
       if (SEVERITY[lineLevel] < SEVERITY[level]) return;
       const time = new Date().toISOString();
-      const line = { level: lineLevel, time, replica, ...redactFields(fields), msg: redactText(message) };
+      const line = { level: lineLevel, time, replica, msg: redactText(message), ...redactFields(fields) };
       output.write(`${JSON.stringify(line)}\n`);
     },
     flush: output.flush,
