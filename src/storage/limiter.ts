@@ -51,8 +51,8 @@ const REFUSED_BY: readonly LimitName[] = ['requests', 'tokens', 'concurrency'];
 
 /**
  * Limits in Redis, exact over all replicas: each decision is in one script, hence one round trip and one step of the
- * server, shared with what else is decided about the same key in the same turn of the event loop. Unlike what the port promises, every method rejects while Redis is away; `createDegradingLimiter` is what
- * stands between.
+ * server, shared with what else is decided about the same key in the same turn of the event loop. Unlike what the port
+ * promises, every method rejects while Redis is away; `createDegradingLimiter` is what stands between.
  * @param askFor how to ask for what belongs to a key.
  */
 export function createRedisLimiter(
