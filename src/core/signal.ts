@@ -30,7 +30,7 @@ export class Cancellation implements Abortable {
 
   /** The listener is called once at most, and not where it comes too late. */
   addEventListener(_type: 'abort', listener: () => void): void {
-    this.#listeners.push(listener);
+    if (!this.aborted) this.#listeners.push(listener);
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {

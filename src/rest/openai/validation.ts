@@ -25,10 +25,9 @@ export function parseBody<S extends z.ZodType>(schema: S, refusals: Refusals, bo
 function refuseUnsupported(refusals: Refusals, body: unknown): void {
   if (typeof body !== 'object' || body === null) return;
   for (const [name, value] of Object.entries(body)) {
-    if (!Object.hasOwn(refusals, name) || value === undefined || value === null) continue;
-    const { reason, harmless } = refusals[name] as Refusals[string];
-    if (harmless?.(value)) continue;
-    throw new GatewayError('unsupported_parameter', `Unsupported parameter: '${name}'. ${reason}`, {
+    const refusal = Object.hasOwn(refusals, name) ? refusals[name] : undefined;
+    if (!refusal || value === undefined || value === null || refusal.harmless?.(value)) continue;
+    throw new GatewayError('unsupported_parameter', `Unsupported parameter: '${name}'. ${refusal.reason}`, {
       param: name,
     });
   }

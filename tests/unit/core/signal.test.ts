@@ -26,6 +26,15 @@ describe('a cancellation', () => {
     expect(taken).not.toHaveBeenCalled();
   });
 
+  test('does not tell who comes too late, be it while it tells the others', () => {
+    const cancellation = new Cancellation();
+    const late = jest.fn();
+    cancellation.addEventListener('abort', () => cancellation.addEventListener('abort', late));
+    cancellation.abort('over');
+    cancellation.addEventListener('abort', late);
+    expect(late).not.toHaveBeenCalled();
+  });
+
   test('has its reason by the time it is heard of', () => {
     const cancellation = new Cancellation();
     const seen: unknown[] = [];
