@@ -21,6 +21,12 @@ export async function leaveMeasuredCore(): Promise<void> {
   await move().catch(move).catch(move);
 }
 
+/** A process on the measured core. */
+export interface MeasuredProcess extends ServerProcess {
+  /** From starting it to its first answer. */
+  readonly startMs: number;
+}
+
 /**
  * Starts a program on the measured core, with these variables and no others, and waits until it answers.
  * @param ready a path that it answers with 200.
@@ -31,14 +37,15 @@ export async function startMeasured(options: {
   readonly ready: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly cwd?: string;
-}): Promise<ServerProcess> {
+}): Promise<MeasuredProcess> {
   const { command, env = {}, cwd, url, ready } = options;
   const variables = Object.entries(env).map(([name, value]) => `${name}=${value}`);
   const clean = ['env', '-i', `PATH=${process.env['PATH'] ?? ''}`, ...variables];
   const [program = '', ...args] = await onMeasuredCore([...clean, ...command]);
+  const began = performance.now();
   const server = await startServer(program, args, { ...(cwd && { cwd }) });
   await untilAnswers(url + ready, server);
-  return server;
+  return { ...server, startMs: performance.now() - began };
 }
 
 /** A command that runs on the measured core. The process keeps the id it starts with. */

@@ -9,7 +9,6 @@ import { relay } from './contenders/relay.ts';
 import { describeMachine, leaveMeasuredCore } from './machine.ts';
 import { type Report, renderJson, renderText, writeFiles } from './report.ts';
 import type { Sample } from './samples.ts';
-import { startStores } from './stores.ts';
 import { judge } from './targets.ts';
 import { admission } from './workloads/admission.ts';
 import { burst } from './workloads/burst.ts';
@@ -32,7 +31,7 @@ Runs every contender in turn, each on a core of its own, and prints what it meas
   --only A,B         some workloads: ${WORKLOADS.map(({ name }) => name).join(', ')}
   --contenders A,B   some contenders: ${CONTENDERS.map(({ name }) => name).join(', ')}
   --baseline DIR     measure the gateway in another checkout as well
-  --rounds N         how often each is measured; 3 by default
+  --rounds N         how often each is started and measured; 3 by default
   --check            exit with 1 where a target is missed
   --json             print the report as JSON
   --profile DIR      leave CPU profiles of the Node processes in DIR
@@ -86,13 +85,10 @@ async function run(options: ReturnType<typeof parseOptions>): Promise<Report> {
   await leaveMeasuredCore();
   const machine = await describeMachine();
   for (const contender of contenders) await contender.prepare?.();
-  await using opened = new AsyncDisposableStack();
-  const stores = await startStores();
-  opened.defer(() => stores.close());
 
   const samples: Sample[] = [];
   const note = (text: string) => process.stderr.write(`${text}\n`);
-  const bench = { stores, contenders, rounds, quick, note, ...(profile && { profileDirectory: profile }) };
+  const bench = { contenders, rounds, quick, note, ...(profile && { profileDirectory: profile }) };
   for (const workload of workloads) {
     for await (const sample of workload.run(bench)) samples.push(sample);
   }

@@ -27,7 +27,7 @@ export function renderText(report: Report): string {
   const { machine, rounds, contenders, workloads, samples, verdicts } = report;
   const summaries = summarize(samples);
   const lines = [
-    `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB, Node ${machine.node}; medians of ${rounds} rounds`,
+    `${machine.processor}, ${machine.cores} cores, ${machine.memoryGb} GB, Node ${machine.node}; medians of all turns of ${rounds} rounds`,
     ...contenders.map(({ name, about }) => `  ${name.padEnd(8)} ${about}`),
   ];
   if (machine.busyBefore > BUSY) {

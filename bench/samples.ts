@@ -22,18 +22,22 @@ export const METRICS = {
   otherCoreBusy: { label: 'other core', digits: 2 },
 } as const satisfies Readonly<Record<string, MetricDescription>>;
 
+/** What a measurement comes to. */
+export interface Outcome {
+  readonly metrics: Readonly<Partial<Record<Metric, number>>>;
+  /** What went wrong, by kind. */
+  readonly errors: Readonly<Record<string, number>>;
+}
+
 /** One measurement. */
-export interface Sample {
+export interface Sample extends Outcome {
   readonly workload: string;
   /** What distinguishes it within the workload, e.g. `64 connections`. */
   readonly variant: string;
   /** Who was measured. */
   readonly subject: string;
-  /** From 0. Samples of one round were taken one after the other, and are compared with each other. */
-  readonly round: number;
-  readonly metrics: Readonly<Partial<Record<Metric, number>>>;
-  /** What went wrong, by kind. */
-  readonly errors: Readonly<Record<string, number>>;
+  /** From 0. Samples of one turn were taken one right after the other, and are compared with each other. */
+  readonly turn: number;
 }
 
 /** All samples of one subject in one variant. */
@@ -41,10 +45,10 @@ export interface Summary {
   readonly workload: string;
   readonly variant: string;
   readonly subject: string;
-  readonly rounds: number;
-  /** Medians over the rounds. */
+  readonly turns: number;
+  /** Medians over the turns. */
   readonly metrics: Readonly<Partial<Record<Metric, number>>>;
-  /** Sums over the rounds. */
+  /** Sums over the turns. */
   readonly errors: Readonly<Record<string, number>>;
 }
 
@@ -59,7 +63,7 @@ export function summarize(samples: readonly Sample[]): readonly Summary[] {
     const metrics = Object.fromEntries(
       [...names].map((name) => [name, median(group.flatMap((sample) => sample.metrics[name] ?? []))]),
     );
-    return { workload, variant, subject, rounds: group.length, metrics, errors: sumErrors(group) };
+    return { workload, variant, subject, turns: group.length, metrics, errors: sumErrors(group) };
   });
 }
 
@@ -87,8 +91,8 @@ export function valueAt(samples: readonly Sample[], place: Place, metric: Metric
 }
 
 /**
- * How many times the figure at one place is that at another: the median of the ratios within each round, as the machine
- * changes more between rounds than within one.
+ * How many times the figure at one place is that at another: the median of the ratios within each turn, as the machine
+ * changes more between turns than within one.
  */
 export function ratioOf(
   samples: readonly Sample[],
@@ -99,7 +103,7 @@ export function ratioOf(
   const ratios = samples
     .filter((sample) => isAt(sample, dividend))
     .flatMap((sample) => {
-      const other = samples.find((one) => one.round === sample.round && isAt(one, divisor));
+      const other = samples.find((one) => one.turn === sample.turn && isAt(one, divisor));
       const above = sample.metrics[metric];
       const below = other?.metrics[metric];
       return above === undefined || below === undefined ? [] : above / below;

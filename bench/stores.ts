@@ -5,7 +5,7 @@ import { openOperator } from '../tests/support/operator.ts';
 import { startPostgres } from '../tests/support/postgres.ts';
 import { startRedis } from '../tests/support/redis.ts';
 
-/** The PostgreSQL and the Redis behind the gateway, on the core that is not measured. */
+/** The PostgreSQL and the Redis behind one gateway, on the core that is not measured. */
 export interface Stores {
   readonly databaseUrl: string;
   readonly redisUrl: string;
@@ -13,8 +13,6 @@ export interface Stores {
   readonly key: string;
   /** Resolves when every finished request is in the ledger. */
   untilRecorded(): Promise<void>;
-  /** Forgets what a gateway has left in Redis, so that the next one begins as it did. */
-  reset(): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -53,9 +51,6 @@ export async function startStores(): Promise<Stores> {
         if (performance.now() > giveUpAt) throw new Error('the ledger does not keep up with the requests');
         await new Promise((resolve) => setTimeout(resolve, 20));
       }
-    },
-    async reset() {
-      await redis.flushall();
     },
     close: () => resources.disposeAsync(),
   };

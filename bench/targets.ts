@@ -52,11 +52,13 @@ function value(metric: Metric, place: Place): Target['measure'] {
  */
 function growth(metric: Metric, workload: string, variants: readonly string[]): Target['measure'] {
   return (samples) => {
-    const values = variants.map((variant) => valueAt(samples, at(workload, variant), metric));
-    const known = values.filter((one) => one !== undefined);
-    if (known.length < variants.length) return undefined;
-    const ratios = known.map((value, index) => value / Math.min(...known.slice(0, index + 1)));
-    return Math.max(...ratios);
+    const ratios = variants.flatMap((larger, index) =>
+      variants
+        .slice(0, index)
+        .map((smaller) => ratioOf(samples, at(workload, larger), at(workload, smaller), metric)),
+    );
+    const known = ratios.filter((one) => one !== undefined);
+    return known.length < ratios.length ? undefined : Math.max(...known);
   };
 }
 

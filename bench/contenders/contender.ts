@@ -1,5 +1,3 @@
-import type { Stores } from '../stores.ts';
-
 /** What stands between the load and the fake model server. */
 export interface Contender {
   readonly name: string;
@@ -15,7 +13,6 @@ export interface Contender {
 /** What every contender finds on the machine. */
 export interface Site {
   readonly upstreamUrl: string;
-  readonly stores: Stores;
   /** Where a Node process leaves a CPU profile when it ends. Absent: none is taken. */
   readonly profileDirectory?: string;
 }
@@ -24,6 +21,8 @@ export interface Site {
 export interface Running {
   readonly url: string;
   readonly pid: number;
+  /** From starting the process to its first answer. */
+  readonly startMs: number;
   /** What its callers send along. */
   readonly headers: Readonly<Record<string, string>>;
   /** Resolves when what it does behind its answers is done, so that it can be counted. */

@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { freeUrl, startMeasured } from '../machine.ts';
+import { startStores } from '../stores.ts';
 import { type Contender, profiling, type Running, type Site } from './contender.ts';
 
 const ROOT = join(import.meta.dirname, '../..');
@@ -12,7 +13,7 @@ export const gateway: Contender = {
   about:
     'this gateway: key, three limits in Redis, ledger in PostgreSQL, log and metrics; parses and encodes',
   own: true,
-  start: (site) => startGateway(site, ROOT, shared(site)),
+  start: (site) => startOnStores(site, ROOT),
 };
 
 /** Another checkout of it, to measure a change against what it changes. */
@@ -21,13 +22,32 @@ export function createBaseline(directory: string): Contender {
     name: 'baseline',
     about: `the gateway in ${directory}, in every other way like this one`,
     own: true,
-    start: (site) => startGateway(site, resolve(directory), shared(site)),
+    start: (site) => startOnStores(site, resolve(directory)),
   };
 }
 
 /** This gateway with nothing configured: an embedded database, limits in the process. */
 export function startEmbedded(site: Site): Promise<Running> {
   return startGateway(site, ROOT, {});
+}
+
+/** On a PostgreSQL and a Redis of its own, as replicas that share them also share the work of recording. */
+async function startOnStores(site: Site, root: string): Promise<Running> {
+  await using opened = new AsyncDisposableStack();
+  const stores = await startStores();
+  opened.defer(() => stores.close());
+  const running = await startGateway(site, root, {
+    DATABASE_URL: stores.databaseUrl,
+    REDIS_URL: stores.redisUrl,
+  });
+  opened.defer(() => running.stop());
+  const resources = opened.move();
+  return {
+    ...running,
+    headers: { authorization: `Bearer ${stores.key}` },
+    settled: () => stores.untilRecorded(),
+    stop: () => resources.disposeAsync(),
+  };
 }
 
 /** Those of Node with which `npm start` runs it. */
@@ -38,16 +58,11 @@ function startFlags(root: string): readonly string[] {
     .filter((word) => word.startsWith('--'));
 }
 
-function shared({ stores }: Site): Readonly<Record<string, string>> {
-  return { DATABASE_URL: stores.databaseUrl, REDIS_URL: stores.redisUrl };
-}
-
 async function startGateway(
   site: Site,
   root: string,
   env: Readonly<Record<string, string>>,
 ): Promise<Running> {
-  const { stores } = site;
   const { port, url } = await freeUrl();
   const dataDirectory = mkdtempSync(join(tmpdir(), 'llm-gateway-bench-'));
   const server = await startMeasured({
@@ -67,12 +82,12 @@ async function startGateway(
   return {
     url,
     pid: server.pid,
-    headers: { authorization: `Bearer ${stores.key}` },
-    settled: () => stores.untilRecorded(),
+    startMs: server.startMs,
+    headers: {},
+    settled: async () => undefined,
     async stop() {
       await server.stop();
       rmSync(dataDirectory, { recursive: true, force: true });
-      await stores.reset();
     },
   };
 }

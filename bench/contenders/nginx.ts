@@ -24,6 +24,7 @@ export const nginx: Contender = {
     return {
       url,
       pid: server.pid,
+      startMs: server.startMs,
       headers: {},
       settled: async () => undefined,
       async stop() {

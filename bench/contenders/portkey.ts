@@ -27,6 +27,7 @@ export const portkey: Contender = {
     return {
       url,
       pid: server.pid,
+      startMs: server.startMs,
       headers: { 'x-portkey-provider': 'ollama', 'x-portkey-custom-host': site.upstreamUrl },
       settled: async () => undefined,
       stop: () => server.stop(),

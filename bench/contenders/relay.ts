@@ -20,6 +20,7 @@ export const relay: Contender = {
     return {
       url,
       pid: server.pid,
+      startMs: server.startMs,
       headers: {},
       settled: async () => undefined,
       stop: () => server.stop(),

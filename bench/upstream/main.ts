@@ -1,10 +1,10 @@
 /**
- * The fake model server that every contender asks, as a process: `node bench/upstream/main.ts PORT SCRIPT`, where the
- * script is JSON (`script.ts`). It speaks both wires on bare sockets, so that it costs as little as possible.
+ * The fake model server that every contender asks, as a process: `node bench/upstream/main.ts PORT`. It speaks both wires
+ * on bare sockets, so that it costs as little as possible, and answers as the last `POST /script` says (`script.ts`).
  */
 import { createServer, type Socket } from 'node:net';
-import { createPace } from './pace.ts';
-import type { Script } from './script.ts';
+import { createPace, type Pace } from './pace.ts';
+import { SCRIPT_PATH, type Script } from './script.ts';
 import {
   chunk,
   LAST_CHUNK,
@@ -18,30 +18,42 @@ import {
   wholeAnswer,
 } from './wire.ts';
 
-const [port, script] = process.argv.slice(2);
-const { tokens, periodMs }: Script = JSON.parse(script ?? '');
-
 const PATHS: Readonly<Record<string, Wire>> = { '/api/chat': 'ollama', '/v1/chat/completions': 'openai' };
 /** Tokens written at a time where they come as fast as they are taken: about 8 kB. */
 const BURST = 64;
 
-const whole = {
-  ollama: response(wholeAnswer('ollama', tokens)),
-  openai: response(wholeAnswer('openai', tokens)),
-};
+/** What a script comes to, put together before it is asked for. */
+interface Play {
+  readonly tokens: number;
+  readonly whole: Readonly<Record<Wire, Buffer>>;
+  readonly bursts: Readonly<Record<Wire, readonly Buffer[]>>;
+  readonly pace: Pace | undefined;
+}
+
 const state = new Map([...OLLAMA_STATE].map(([path, body]) => [path, response(body)]));
+const done = response('{}');
 const notFound = response('{"error":"not found"}', '404 Not Found');
-const pace = periodMs === undefined ? undefined : createPace(periodMs);
+let play = createPlay({ tokens: 1 });
+
+function createPlay({ tokens, periodMs }: Script): Play {
+  return {
+    tokens,
+    whole: {
+      ollama: response(wholeAnswer('ollama', tokens)),
+      openai: response(wholeAnswer('openai', tokens)),
+    },
+    bursts: { ollama: burst('ollama', tokens), openai: burst('openai', tokens) },
+    pace: periodMs === undefined ? undefined : createPace(periodMs),
+  };
+}
 
 /** The whole of a stream, where its tokens have no time. */
-function burst(wire: Wire): readonly Buffer[] {
+function burst(wire: Wire, tokens: number): readonly Buffer[] {
   const full = Buffer.from(chunk(tokenLine(wire).repeat(BURST)));
   const rest = tokenLine(wire).repeat(tokens % BURST) + lastLines(wire, tokens);
   const pieces = Array.from({ length: Math.floor(tokens / BURST) }, () => full);
   return [Buffer.from(streamHead(wire)), ...pieces, Buffer.from(chunk(rest) + LAST_CHUNK)];
 }
-
-const bursts = { ollama: burst('ollama'), openai: burst('openai') };
 
 function writeAll(socket: Socket, pieces: readonly Buffer[], from = 0): void {
   for (let at = from; at < pieces.length; at++) {
@@ -51,6 +63,7 @@ function writeAll(socket: Socket, pieces: readonly Buffer[], from = 0): void {
 }
 
 function answerStream(socket: Socket, wire: Wire): void {
+  const { tokens, bursts, pace } = play;
   if (!pace) {
     socket.cork();
     writeAll(socket, bursts[wire]);
@@ -77,11 +90,15 @@ function now(): number {
 
 function answer(socket: Socket, path: string, body: string): void {
   const wire = PATHS[path];
-  if (!wire) socket.write(state.get(path) ?? notFound);
+  if (path === SCRIPT_PATH) {
+    play.pace?.end();
+    play = createPlay(JSON.parse(body));
+    socket.write(done);
+  } else if (!wire) socket.write(state.get(path) ?? notFound);
   // Ollama streams unless told otherwise, OpenAI only when told to.
   else if (wire === 'ollama' ? !body.includes('"stream":false') : body.includes('"stream":true')) {
     answerStream(socket, wire);
-  } else socket.write(whole[wire]);
+  } else socket.write(play.whole[wire]);
 }
 
 /** One request after the other, each with its body's length. */
@@ -102,4 +119,4 @@ function serve(socket: Socket): void {
   });
 }
 
-createServer(serve).listen(Number(port), '127.0.0.1', 4096);
+createServer(serve).listen(Number(process.argv[2]), '127.0.0.1', 4096);

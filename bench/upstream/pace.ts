@@ -2,6 +2,8 @@
 export interface Pace {
   /** Calls `act` once a period from now on. @returns the function that ends it. */
   join(act: () => void): () => void;
+  /** Nothing is called any more. */
+  end(): void;
 }
 
 export function createPace(periodMs: number): Pace {
@@ -17,7 +19,7 @@ export function createPace(periodMs: number): Pace {
     }
     last = now;
   };
-  setInterval(tick, 1);
+  const ticking = setInterval(tick, 1);
 
   return {
     join(act) {
@@ -25,6 +27,7 @@ export function createPace(periodMs: number): Pace {
       place?.add(act);
       return () => place?.delete(act);
     },
+    end: () => clearInterval(ticking),
   };
 }
 

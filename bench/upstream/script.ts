@@ -4,3 +4,6 @@ export interface Script {
   /** Milliseconds between two tokens of a stream. Absent: as fast as they are taken. */
   readonly periodMs?: number;
 }
+
+/** Where it is told so. */
+export const SCRIPT_PATH = '/script';

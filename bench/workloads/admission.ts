@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { startRedis } from '../../tests/support/redis.ts';
 import type { AdmissionFigures } from '../load/admission.ts';
 import { onMeasuredCore } from '../machine.ts';
 import { orFailure, type Workload } from './workload.ts';
@@ -17,15 +18,13 @@ export const admission: Workload = {
     const seconds = bench.quick ? 2 : 8;
     for (let round = 0; round < bench.rounds; round++) {
       bench.note(`${NAME}, round ${round + 1}`);
-      const place = { workload: NAME, subject: 'gateway', round };
+      const place = { workload: NAME, subject: 'gateway', turn: round };
       yield* await orFailure({ ...place, variant: 'all' }, async () => {
+        await using opened = new AsyncDisposableStack();
+        const redis = await startRedis();
+        opened.defer(() => redis.close());
         const program = join(import.meta.dirname, '../load/admission.ts');
-        const [file, ...args] = await onMeasuredCore([
-          process.execPath,
-          program,
-          bench.stores.redisUrl,
-          String(seconds),
-        ]);
+        const [file, ...args] = await onMeasuredCore([process.execPath, program, redis.url, String(seconds)]);
         const { stdout } = await promisify(execFile)(String(file), args);
         const figures: AdmissionFigures = JSON.parse(stdout);
         return Object.entries(figures).map(([variant, metrics]) => ({

@@ -1,9 +1,9 @@
-import type { Contender, Running } from '../contenders/contender.ts';
 import { runWrk } from '../load/wrk.ts';
 import { cpuMicros, residentMb, watchOtherCore } from '../machine.ts';
-import type { Sample } from '../samples.ts';
+import type { Outcome } from '../samples.ts';
 import { MODEL } from '../upstream/wire.ts';
-import { type Bench, orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
+import { inTurns } from './turns.ts';
+import { type Setup, type Workload, warmUpMs } from './workload.ts';
 
 const NAME = 'chat';
 export const CHAT_TOKENS = 8;
@@ -17,42 +17,34 @@ export const CHAT_BODY = JSON.stringify({
 });
 
 const CONNECTIONS = [1, 64, 300];
+const WARM_UP_CONNECTIONS = 64;
 
 /** Short answers in one piece. */
 export const chat: Workload = {
   name: NAME,
   about: `Short chats, answered in one piece of ${CHAT_TOKENS} tokens. Each connection asks again as soon as it has its answer.`,
-  async *run(bench) {
-    for (let round = 0; round < bench.rounds; round++) {
-      for (const contender of bench.contenders) {
-        bench.note(`${NAME}, round ${round + 1}: ${contender.name}`);
-        const place = { workload: NAME, variant: 'all', subject: contender.name, round };
-        yield* await orFailure(place, () => measureContender(bench, contender, round));
-      }
-    }
+  run(bench) {
+    const variants = new Map(
+      CONNECTIONS.map((connections) => [
+        `${connections} connection${connections === 1 ? '' : 's'}`,
+        (setup: Setup) => load(setup, connections, 1),
+      ]),
+    );
+    const entrants = bench.contenders.map(({ name, start }) => ({
+      subject: name,
+      start,
+      variants,
+      async warmUp(setup: Setup) {
+        await setup.upstream.play({ tokens: CHAT_TOKENS });
+        await load(setup, WARM_UP_CONNECTIONS, warmUpMs(bench) / 1000);
+      },
+    }));
+    return inTurns(bench, { workload: NAME, turns: 12, entrants });
   },
 };
 
-function measureContender(bench: Bench, contender: Contender, round: number): Promise<readonly Sample[]> {
-  const seconds = bench.quick ? 2 : 8;
-  return withContender(bench, contender.start, { tokens: CHAT_TOKENS }, async (running) => {
-    await load(running, 64, warmUpMs(bench) / 1000);
-    const samples: Sample[] = [];
-    for (const connections of CONNECTIONS) {
-      const figures = await load(running, connections, seconds);
-      const variant = `${connections} connection${connections === 1 ? '' : 's'}`;
-      samples.push({ workload: NAME, variant, subject: contender.name, round, ...figures });
-    }
-    return samples;
-  });
-}
-
 /** What is still to be done for the requests when their answers are out, such as the ledger, is part of their cost. */
-async function load(
-  running: Running,
-  connections: number,
-  seconds: number,
-): Promise<Pick<Sample, 'metrics' | 'errors'>> {
+async function load({ running }: Setup, connections: number, seconds: number): Promise<Outcome> {
   const { url, headers, pid } = running;
   const before = cpuMicros(pid);
   const target = { url: url + CHAT_PATH, headers, body: CHAT_BODY };

@@ -1,12 +1,11 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Running } from '../contenders/contender.ts';
 import type { ProbeFigures, ProbeLoad } from '../load/probe.ts';
 import { runWrk } from '../load/wrk.ts';
-import type { Sample } from '../samples.ts';
+import type { Outcome } from '../samples.ts';
 import { CHAT_BODY, CHAT_PATH, CHAT_TOKENS } from './chat.ts';
-import { orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
+import { orFailure, type Setup, startSetup, type Workload, warmUpMs } from './workload.ts';
 
 const NAME = 'side';
 const CONNECTIONS = 300;
@@ -20,23 +19,23 @@ export const side: Workload = {
     for (let round = 0; round < bench.rounds; round++) {
       for (const { name, start } of bench.contenders.filter(({ own }) => own)) {
         bench.note(`${NAME}, round ${round + 1}: ${name}`);
-        const place = { workload: NAME, subject: name, round };
-        yield* await orFailure({ ...place, variant: 'all' }, () =>
-          withContender(bench, start, { tokens: CHAT_TOKENS }, async (running) => {
-            const figures = await measure(running, warmUpMs(bench), bench.quick ? 4 : 10);
-            return figures.map((figure) => ({ ...place, ...figure }));
-          }),
-        );
+        const place = { workload: NAME, subject: name, turn: round };
+        yield* await orFailure({ ...place, variant: 'all' }, async () => {
+          await using setup = await startSetup(bench, start);
+          await setup.upstream.play({ tokens: CHAT_TOKENS });
+          const figures = await measure(setup, warmUpMs(bench), bench.quick ? 4 : 10);
+          return figures.map((figure) => ({ ...place, ...figure }));
+        });
       }
     }
   },
 };
 
 async function measure(
-  { url, headers }: Running,
+  { running: { url, headers } }: Setup,
   warmUpMs: number,
   seconds: number,
-): Promise<readonly Pick<Sample, 'variant' | 'metrics' | 'errors'>[]> {
+): Promise<readonly (Outcome & { readonly variant: string })[]> {
   const target = { url: url + CHAT_PATH, headers, body: CHAT_BODY, connections: CONNECTIONS };
   const chats = runWrk({ ...target, seconds: warmUpMs / 1000 + seconds + 2 });
   await new Promise((resolve) => setTimeout(resolve, warmUpMs));

@@ -1,7 +1,7 @@
 import type { Contender } from '../contenders/contender.ts';
 import { startEmbedded } from '../contenders/gateway.ts';
 import { residentMb } from '../machine.ts';
-import { orFailure, type Workload, withContender } from './workload.ts';
+import { orFailure, startSetup, type Workload } from './workload.ts';
 
 const NAME = 'startup';
 const REST_MS = 1000;
@@ -18,20 +18,13 @@ export const startup: Workload = {
     for (let round = 0; round < bench.rounds; round++) {
       for (const { name, start } of subjects) {
         bench.note(`${NAME}, round ${round + 1}: ${name}`);
-        const place = { workload: NAME, variant: 'idle', subject: name, round };
-        let startMs = Number.NaN;
-        const timed: Contender['start'] = async (site) => {
-          const began = performance.now();
-          const running = await start(site);
-          startMs = performance.now() - began;
-          return running;
-        };
-        yield* await orFailure(place, () =>
-          withContender(bench, timed, { tokens: 1 }, async ({ pid }) => {
-            await new Promise((resolve) => setTimeout(resolve, REST_MS));
-            return [{ ...place, metrics: { startMs, memoryMb: residentMb(pid) }, errors: {} }];
-          }),
-        );
+        const place = { workload: NAME, variant: 'idle', subject: name, turn: round };
+        yield* await orFailure(place, async () => {
+          await using setup = await startSetup(bench, start);
+          const { startMs, pid } = setup.running;
+          await new Promise((resolve) => setTimeout(resolve, REST_MS));
+          return [{ ...place, metrics: { startMs, memoryMb: residentMb(pid) }, errors: {} }];
+        });
       }
     }
   },

@@ -1,13 +1,12 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { Running } from '../contenders/contender.ts';
 import type { Protocol } from '../load/clients.ts';
 import type { StreamFigures, StreamLoad } from '../load/streams.ts';
-import type { Sample } from '../samples.ts';
-import type { Script } from '../upstream/script.ts';
+import type { Outcome } from '../samples.ts';
 import { MODEL } from '../upstream/wire.ts';
 import { CHAT_PATH } from './chat.ts';
+import type { Setup } from './workload.ts';
 
 const TEXT = 'Tell me a long story about a gateway.';
 
@@ -44,34 +43,34 @@ export interface PacedStreams {
   readonly measureMs: number;
 }
 
-/** So many tokens that no stream ends before the measurement does. */
-export function scriptOf({ periodMs, warmUpMs, measureMs }: PacedStreams): Script {
-  return { tokens: Math.ceil((warmUpMs + measureMs + 1000) / periodMs), periodMs };
-}
+/** One turn of a comparison: long enough for all streams to have begun, and for thousands of tokens. */
+export const TURN = { warmUpMs: 2000, measureMs: 2500 };
 
-export function measurePaced(
-  running: Running,
+/** Each has so many tokens that it does not end before the measurement does. */
+export async function measurePaced(
+  { running, upstream }: Setup,
   protocol: Protocol,
-  paced: PacedStreams,
-): Promise<Pick<Sample, 'metrics' | 'errors'>> {
-  const { streams, warmUpMs, measureMs } = paced;
-  const { tokens } = scriptOf(paced);
-  return measure(running, protocol, { streams, tokens, repeat: false, warmUpMs, measureMs });
+  { streams, periodMs, warmUpMs, measureMs }: PacedStreams,
+): Promise<Outcome> {
+  const tokens = Math.ceil((warmUpMs + measureMs + 1000) / periodMs);
+  await upstream.play({ tokens, periodMs });
+  return await measure(running, protocol, { streams, tokens, repeat: false, warmUpMs, measureMs });
 }
 
 /** One stream after the other, so many at a time. */
-export function measureRepeated(
-  running: Running,
+export async function measureRepeated(
+  { running, upstream }: Setup,
   load: Pick<StreamLoad, 'streams' | 'tokens' | 'warmUpMs' | 'measureMs'>,
-): Promise<Pick<Sample, 'metrics' | 'errors'>> {
-  return measure(running, 'rest', { ...load, repeat: true });
+): Promise<Outcome> {
+  await upstream.play({ tokens: load.tokens });
+  return await measure(running, 'rest', { ...load, repeat: true });
 }
 
 async function measure(
-  running: Running,
+  running: Setup['running'],
   protocol: Protocol,
   load: Omit<StreamLoad, 'protocol' | 'url' | 'headers' | 'body' | 'pid'>,
-): Promise<Pick<Sample, 'metrics' | 'errors'>> {
+): Promise<Outcome> {
   const { path, body } = REQUESTS[protocol];
   const { url, headers, pid } = running;
   const figures = await generate({ ...load, protocol, url: url + path, headers, body, pid });

@@ -1,51 +1,56 @@
 import type { Contender } from '../contenders/contender.ts';
-import type { Sample } from '../samples.ts';
-import { measurePaced, type PacedStreams, scriptOf } from './streaming.ts';
-import { type Bench, orFailure, type Workload, warmUpMs, withContender } from './workload.ts';
+import type { Outcome, Sample } from '../samples.ts';
+import { measurePaced, TURN } from './streaming.ts';
+import { inTurns } from './turns.ts';
+import { type Bench, orFailure, type Setup, startSetup, type Workload, warmUpMs } from './workload.ts';
 
 const NAME = 'streams';
+/** At the pace at which models write. */
+const USUAL = { streams: 300, periodMs: 50 };
 /** So that the number of streams is all that differs between the variants of `flat`. */
 const FLAT_TOKENS_PER_MS = 2.5;
 const FLAT_STREAMS = [10, 100, 500, 1000];
+const MEMORY = { streams: 500, periodMs: 100 };
 
-/** Streams at the pace at which models write. */
+/** Streams that last. */
 export const streams: Workload = {
   name: NAME,
   about:
     'Streams at the pace of a model: what each token costs and how much later it arrives. 300 streams of 20 tokens/s; for ' +
     'the gateway also 10 to 1,000 streams that share 2,500 tokens/s, and 500 streams of 10 tokens/s for their memory.',
   async *run(bench) {
-    const times = { warmUpMs: warmUpMs(bench), measureMs: bench.quick ? 4000 : 12_000 };
-    for (let round = 0; round < bench.rounds; round++) {
-      for (const contender of bench.contenders) {
-        yield* measureOne(bench, contender, round, '300 streams', { streams: 300, periodMs: 50, ...times });
-      }
-      for (const contender of bench.contenders.filter(({ own }) => own)) {
-        for (const count of FLAT_STREAMS) {
-          const paced = { streams: count, periodMs: count / FLAT_TOKENS_PER_MS, ...times };
-          yield* measureOne(bench, contender, round, `flat: ${count} streams`, paced);
-        }
-        if (round > 0) continue;
-        const longer = bench.quick ? times : { warmUpMs: 20_000, measureMs: 60_000 };
-        const paced = { streams: 500, periodMs: 100, ...longer };
-        yield* measureOne(bench, contender, round, 'memory: 500 streams', paced);
-      }
-    }
+    const entrants = bench.contenders.map(({ name, start, own }) => ({
+      subject: name,
+      start,
+      variants: new Map(own ? [usual(), ...flat()] : [usual()]),
+      warmUp: (setup: Setup) =>
+        measurePaced(setup, 'rest', { ...USUAL, warmUpMs: warmUpMs(bench), measureMs: 1000 }),
+    }));
+    yield* inTurns(bench, { workload: NAME, turns: 8, entrants });
+    for (const contender of bench.contenders.filter(({ own }) => own)) yield* measureMemory(bench, contender);
   },
 };
 
-async function* measureOne(
-  bench: Bench,
-  contender: Contender,
-  round: number,
-  variant: string,
-  paced: PacedStreams,
-): AsyncGenerator<Sample, void> {
-  bench.note(`${NAME}, round ${round + 1}: ${contender.name}, ${variant}`);
-  const place = { workload: NAME, variant, subject: contender.name, round };
-  yield* await orFailure(place, () =>
-    withContender(bench, contender.start, scriptOf(paced), async (running) => [
-      { ...place, ...(await measurePaced(running, 'rest', paced)) },
-    ]),
-  );
+type Variant = [string, (setup: Setup) => Promise<Outcome>];
+
+function usual(): Variant {
+  return ['300 streams', (setup) => measurePaced(setup, 'rest', { ...USUAL, ...TURN })];
+}
+
+function flat(): readonly Variant[] {
+  return FLAT_STREAMS.map((count) => {
+    const paced = { streams: count, periodMs: count / FLAT_TOKENS_PER_MS, ...TURN };
+    return [`flat: ${count} streams`, (setup) => measurePaced(setup, 'rest', paced)];
+  });
+}
+
+/** Once, in a process that has done nothing else. */
+async function* measureMemory(bench: Bench, { name, start }: Contender): AsyncGenerator<Sample, void> {
+  bench.note(`${NAME}: memory of ${name}`);
+  const times = bench.quick ? TURN : { warmUpMs: 20_000, measureMs: 60_000 };
+  const place = { workload: NAME, variant: 'memory: 500 streams', subject: name, turn: 0 };
+  yield* await orFailure(place, async () => {
+    await using setup = await startSetup(bench, start);
+    return [{ ...place, ...(await measurePaced(setup, 'rest', { ...MEMORY, ...times })) }];
+  });
 }

@@ -1,8 +1,6 @@
 import type { Contender, Running } from '../contenders/contender.ts';
 import type { Sample } from '../samples.ts';
-import type { Stores } from '../stores.ts';
-import type { Script } from '../upstream/script.ts';
-import { startUpstream } from '../upstream/start.ts';
+import { startUpstream, type Upstream } from '../upstream/start.ts';
 
 /** One kind of load, and what is measured under it. */
 export interface Workload {
@@ -13,8 +11,8 @@ export interface Workload {
 
 /** What workloads run with. */
 export interface Bench {
-  readonly stores: Stores;
   readonly contenders: readonly Contender[];
+  /** How often each is started and measured. */
   readonly rounds: number;
   /** Shorter in time, the same in everything else: for trying out. */
   readonly quick: boolean;
@@ -23,29 +21,31 @@ export interface Bench {
   note(text: string): void;
 }
 
-/** Runs one contender in front of a fake model server of its own, and nothing else beside them. */
-export async function withContender<T>(
-  { stores, profileDirectory }: Bench,
+/** A contender in front of a fake model server of its own. */
+export interface Setup extends AsyncDisposable {
+  readonly running: Running;
+  readonly upstream: Upstream;
+}
+
+export async function startSetup(
+  { profileDirectory }: Pick<Bench, 'profileDirectory'>,
   start: Contender['start'],
-  script: Script,
-  measure: (running: Running) => Promise<T>,
-): Promise<T> {
+): Promise<Setup> {
   await using opened = new AsyncDisposableStack();
-  const upstream = await startUpstream(script);
+  const upstream = await startUpstream();
   opened.defer(() => upstream.stop());
-  const site = {
+  const running = await start({
     upstreamUrl: upstream.url,
-    stores,
     ...(profileDirectory !== undefined && { profileDirectory }),
-  };
-  const running = await start(site);
+  });
   opened.defer(() => running.stop());
-  return await measure(running);
+  const resources = opened.move();
+  return { running, upstream, [Symbol.asyncDispose]: () => resources.disposeAsync() };
 }
 
 /** A sample of a contender that could not be measured at all: an outcome as any other, and shown as one. */
 export async function orFailure(
-  place: Pick<Sample, 'workload' | 'variant' | 'subject' | 'round'>,
+  place: Pick<Sample, 'workload' | 'variant' | 'subject' | 'turn'>,
   measure: () => Promise<readonly Sample[]>,
 ): Promise<readonly Sample[]> {
   try {

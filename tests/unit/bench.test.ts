@@ -55,10 +55,10 @@ describe('the stamps of tokens', () => {
 
 describe('the results of the benchmark', () => {
   const place: Place = { workload: 'chat', variant: '64 connections', subject: 'gateway' };
-  const sample = (subject: string, round: number, requestsPerSecond: number, errors = {}): Sample => {
-    return { ...place, subject, round, metrics: { requestsPerSecond }, errors };
+  const sample = (subject: string, turn: number, requestsPerSecond: number, errors = {}): Sample => {
+    return { ...place, subject, turn, metrics: { requestsPerSecond }, errors };
   };
-  /** A machine that is four times as slow in the second round, and twice as slow in the third. */
+  /** A machine that is four times as slow in the second turn, and twice as slow in the third. */
   const samples = [
     sample('relay', 0, 4000),
     sample('gateway', 0, 2800),
@@ -68,11 +68,11 @@ describe('the results of the benchmark', () => {
     sample('gateway', 2, 1600, { timeout: 1, 'status 500': 1 }),
   ];
 
-  test('are summed up as medians of all rounds, with every error', () => {
+  test('are summed up as medians of all turns, with every error', () => {
     expect(summarize(samples)).toEqual([
       expect.objectContaining({
         subject: 'relay',
-        rounds: 3,
+        turns: 3,
         metrics: { requestsPerSecond: 2000 },
         errors: {},
       }),
@@ -84,7 +84,7 @@ describe('the results of the benchmark', () => {
     ]);
   });
 
-  test('are compared within each round, so that a machine that changes between rounds does not decide', () => {
+  test('are compared within each turn, so that a machine that changes between turns does not decide', () => {
     expect(ratioOf(samples, place, { ...place, subject: 'relay' }, 'requestsPerSecond')).toBe(0.7);
     expect(ratioOf(samples, place, { ...place, subject: 'portkey' }, 'requestsPerSecond')).toBeUndefined();
   });
@@ -99,6 +99,30 @@ describe('the results of the benchmark', () => {
     );
     expect(judge(slower)[1]).toMatchObject({ met: false });
     expect(judge(samples)).toHaveLength(TARGETS.length);
+  });
+
+  test('grow by the most that a load costs over a smaller one, each turn by itself, and do not when they fall', () => {
+    const cost = (variant: string, turn: number, cpuMicros: number): Sample => {
+      return { ...place, variant, turn, metrics: { cpuMicros }, errors: {} };
+    };
+    const growthOf = (costs: readonly (readonly [number, number, number])[]) => {
+      const turns = costs.flatMap(([one, some, many], turn) => [
+        cost('1 connection', turn, one),
+        cost('64 connections', turn, some),
+        cost('300 connections', turn, many),
+      ]);
+      return judge(turns).find(({ target }) => target.text.startsWith('CPU of a chat, how much'))?.value;
+    };
+    // The second turn is one of a machine that is ten times as slow.
+    expect(growthOf([[200, 100, 120]])).toBeCloseTo(1.2);
+    expect(
+      growthOf([
+        [200, 100, 130],
+        [2000, 1000, 1300],
+        [200, 100, 130],
+      ]),
+    ).toBeCloseTo(1.3);
+    expect(growthOf([[300, 200, 100]])).toBeLessThan(1);
   });
 
   test('are drawn as one bar for each subject, the longest as wide as there is room', () => {
