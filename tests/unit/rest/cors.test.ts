@@ -37,6 +37,12 @@ describe('cross-origin requests', () => {
       }
     }));
 
+  test('who sends no Origin, as no other client than a browser does, is not told what pages may read', () =>
+    withServer('*', async (server) => {
+      const { headers } = await server.fetch('/v1/models');
+      expect(headers.get('access-control-expose-headers')).toBeNull();
+    }));
+
   test('with a list only a listed origin is echoed, once, and caches are told', () =>
     withServer(['https://a.example', 'https://b.example'], async (server) => {
       const allowed = async (origin: string) => {
