@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import type { Running } from '../contenders/contender.ts';
 import type { Protocol } from '../load/clients.ts';
 import type { StreamFigures, StreamLoad } from '../load/streams.ts';
 import type { Outcome } from '../samples.ts';
@@ -67,7 +68,7 @@ export async function measureRepeated(
 }
 
 async function measure(
-  running: Setup['running'],
+  running: Running,
   protocol: Protocol,
   load: Omit<StreamLoad, 'protocol' | 'url' | 'headers' | 'body' | 'pid'>,
 ): Promise<Outcome> {

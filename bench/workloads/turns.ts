@@ -21,7 +21,7 @@ export interface Entrant {
 
 /**
  * Starts all entrants, warms them up and then asks one after the other, for seconds each and many times over, as the speed
- * of a machine may change by a third within a minute. Those who are not asked take next to nothing of it meanwhile.
+ * of a machine may change from one second to the next. Those who are not asked take next to nothing of it meanwhile.
  */
 export async function* inTurns(
   bench: Bench,

@@ -113,15 +113,16 @@ describe('the results of the benchmark', () => {
       ]);
       return judge(turns).find(({ target }) => target.text.startsWith('CPU of a chat, how much'))?.value;
     };
-    // The second turn is one of a machine that is ten times as slow.
     expect(growthOf([[200, 100, 120]])).toBeCloseTo(1.2);
+    // A machine that was slow in one turn and fast in another, and once with the largest load only. The ratio of the
+    // medians would be 2.
     expect(
       growthOf([
-        [200, 100, 130],
-        [2000, 1000, 1300],
-        [200, 100, 130],
+        [1000, 1000, 1100],
+        [100, 100, 200],
+        [10, 10, 10.5],
       ]),
-    ).toBeCloseTo(1.3);
+    ).toBeCloseTo(1.1);
     expect(growthOf([[300, 200, 100]])).toBeLessThan(1);
   });
 
