@@ -23,6 +23,8 @@ export interface Call {
   readonly protocol: Protocol;
   readonly operation: UsageRecord['operation'];
   readonly streamed: boolean;
+  /** See `Caller`. */
+  readonly isKept?: boolean;
   readonly startedAt: number;
   /** Ends this call, or the part of it that a step has narrowed it to. */
   readonly signal: Abortable;

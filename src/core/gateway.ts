@@ -52,6 +52,8 @@ export interface Caller {
   readonly protocol: Protocol;
   readonly operation: UsageRecord['operation'];
   readonly streamed: boolean;
+  /** That the answer, though streamed, is also kept in memory until its end, which what is not streamed always is. */
+  readonly isKept?: boolean;
   /** Aborted when the caller leaves. */
   readonly signal: Abortable;
 }

@@ -80,6 +80,19 @@ export class GatewayError extends Error {
     this.retryAfterMs = details.retryAfterMs;
     this.limit = details.limit;
   }
+
+  /** The same failure, of a field that goes by another name. */
+  renamed(param: string): GatewayError {
+    const { detail, retryAfterMs, limit, retryable, cause } = this;
+    return new GatewayError(this.code, this.message, {
+      param,
+      retryable,
+      cause,
+      ...(detail !== undefined && { detail }),
+      ...(retryAfterMs !== undefined && { retryAfterMs }),
+      ...(limit !== undefined && { limit }),
+    });
+  }
 }
 
 /**

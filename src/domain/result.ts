@@ -1,5 +1,6 @@
 import type { ToolCall } from './chat.ts';
 import type { ChatEvent, Embedded, EmbeddingEvent, Finished, FinishReason, TokenLogprob } from './event.ts';
+import { Pieces } from './pieces.ts';
 import type { Timings, Usage } from './usage.ts';
 
 /** A whole answer: what a stream of events amounts to. */
@@ -60,23 +61,6 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
       return { text: text.join(), reasoning: reasoning.join(), toolCalls, logprobs, finish };
     }),
   };
-}
-
-/** A text that comes token by token: joined now and then, as short strings take many times the memory of their text. */
-class Pieces {
-  #text = '';
-  #latest: string[] = [];
-
-  add(piece: string): void {
-    this.#latest.push(piece);
-    if (this.#latest.length === 1024) this.join();
-  }
-
-  join(): string {
-    this.#text += this.#latest.join('');
-    this.#latest = [];
-    return this.#text;
-  }
 }
 
 export type EmbeddingResult = Pick<Embedded, 'model' | 'warnings' | 'vectors'> &

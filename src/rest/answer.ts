@@ -1,12 +1,12 @@
 import type { Telemetry } from '../core/ports.ts';
 import { type Cancellable, holdBack } from '../core/stream.ts';
-import { toGatewayError } from '../domain/error.ts';
+import { type GatewayError, toGatewayError } from '../domain/error.ts';
 import type { ChatEvent } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { RestResponse } from './context.ts';
-import { encodeError, logBug } from './errors.ts';
+import { logBug } from './errors.ts';
 import { addWarnings } from './headers.ts';
-import { createEventStream, DONE, type EventStreamOptions, encodeJson, frame } from './sse.ts';
+import { createEventStream, type EventStreamOptions } from './sse.ts';
 
 export interface AnswerOptions extends EventStreamOptions {
   readonly telemetry: Pick<Telemetry, 'log'>;
@@ -22,8 +22,10 @@ export interface Source<E> {
 /** Turns batches of events into frames. One per stream, as it keeps what has been sent. */
 export interface StreamEncoder<E> {
   encode(batch: readonly E[]): string;
-  /** Everything between the last event and `[DONE]`. @throws GatewayError where events are missing. */
+  /** What comes after the last event. @throws GatewayError where events are missing. */
   end(): string;
+  /** The end of a stream that failed after its status was sent. */
+  fail(error: GatewayError): string;
 }
 
 /** Runs something that needs the core's decision. The answer shows the limits as of it, whatever the outcome. */
@@ -41,7 +43,7 @@ export async function withLimits<R>(
 
 /**
  * Answers with a stream. Until the first real event, and at most for `holdBackMs`, failures are thrown and get their
- * true status; afterwards the status is 200, and a failure is the last frame, without `[DONE]`.
+ * true status; afterwards the status is 200, and a failure is how it ends.
  */
 export async function sendStream<E extends ChatEvent>(
   res: RestResponse,
@@ -67,9 +69,9 @@ export async function sendStream<E extends ChatEvent>(
       const full = frames === '' ? undefined : out.write(frames);
       if (full !== undefined) await full;
     }
-    out.end(encoder.end() + DONE);
+    out.end(encoder.end());
   } catch (thrown) {
     logBug(thrown, res.locals, options.telemetry);
-    out.end(frame(encodeJson(encodeError(toGatewayError(thrown)))));
+    out.end(encoder.fail(toGatewayError(thrown)));
   }
 }

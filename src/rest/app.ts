@@ -15,6 +15,7 @@ import { createCompletion } from './routes/completions.ts';
 import { createEmbeddings } from './routes/embeddings.ts';
 import { getModel, listModels } from './routes/models.ts';
 import { getHealth, getIndex, getMetrics, getReady } from './routes/operations.ts';
+import { createResponse } from './routes/responses.ts';
 import { sendJson, sendPage } from './send.ts';
 
 /** The OpenAI-compatible API as a request listener. It holds nothing open. */
@@ -71,6 +72,7 @@ function createRoutes(options: RestOptions): Readonly<Record<string, Methods>> {
 
   return {
     '/v1/chat/completions': { post: createChatCompletion(inference) },
+    '/v1/responses': { post: createResponse(inference) },
     '/v1/completions': { post: createCompletion(inference) },
     '/v1/embeddings': { post: createEmbeddings(inference) },
     '/v1/models': { get: listModels(gateway) },
@@ -111,14 +113,13 @@ function refuseMethod(methods: Methods): Handler {
   };
 }
 
-/** Several clients prefer this path to the one that all of them know. */
-const RESPONSES = /^\/v1\/responses(?:\/|$)/;
-const RESPONSES_ADVICE =
-  '. There is no Responses API here: use /v1/chat/completions, which is openai.chat(model) in the AI SDK, ' +
-  'setOpenAIAPI("chat_completions") or set_default_openai_api("chat_completions") in the Agents SDK.';
+/** What the official SDKs ask of a response later on: to see it again, to end it, to count it beforehand. */
+const STORED_RESPONSES = /^\/v1\/(?:responses|conversations)(?:\/|$)/;
 
 const refusePath: Handler = (req) => {
   const path = pathOf(req);
-  const advice = RESPONSES.test(path) ? RESPONSES_ADVICE : '';
+  const advice = STORED_RESPONSES.test(path)
+    ? '. Responses are not stored: POST /v1/responses takes the whole conversation each time.'
+    : '';
   throw new GatewayError('not_found', `Invalid URL (${req.method} ${path.slice(0, 200)})${advice}`);
 };

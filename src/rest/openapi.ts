@@ -1,6 +1,8 @@
 import { z } from 'zod';
 import { chatCompletionRequest, completionRequest, embeddingRequest } from './openai/parameters.ts';
 import * as answers from './openai/response-schema.ts';
+import { responseRequest } from './openai/responses/parameters.ts';
+import { response, responseEvent } from './openai/responses/schema.ts';
 
 type Schema = Readonly<Record<string, unknown>>;
 
@@ -29,10 +31,12 @@ export interface OpenApiDocument {
   };
 }
 
-const REQUESTS = [chatCompletionRequest, completionRequest, embeddingRequest];
+const REQUESTS = [chatCompletionRequest, responseRequest, completionRequest, embeddingRequest];
 const ANSWERS = [
   answers.chatCompletion,
   answers.chatCompletionChunk,
+  response,
+  responseEvent,
   answers.completion,
   answers.embeddingList,
   answers.model,
@@ -77,6 +81,24 @@ function inferencePaths(): OpenApiDocument['paths'] {
             content: {
               'application/json': { schema: ref('ChatCompletion') },
               'text/event-stream': { schema: ref('ChatCompletionChunk') },
+            },
+          },
+          ...failures,
+        },
+      },
+    },
+    '/v1/responses': {
+      post: {
+        operationId: 'createResponse',
+        summary: 'Answer a conversation in the newer format, without storing it',
+        requestBody: requestBody(responseRequest),
+        responses: {
+          200: {
+            description:
+              'The answer. With `stream`, server-sent events of which the last is the whole answer.',
+            content: {
+              'application/json': { schema: ref('Response') },
+              'text/event-stream': { schema: ref('ResponseEvent') },
             },
           },
           ...failures,

@@ -153,6 +153,7 @@ describe('hostile 13: a model name that is meant for somebody else', () => {
     for (const model of names) {
       const answers = [
         await server.post('/v1/chat/completions', { ...CHAT, model }),
+        await server.post('/v1/responses', { model, input: 'x' }),
         await server.post('/v1/completions', { model, prompt: 'x' }),
         await server.post('/v1/embeddings', { model, input: 'x' }),
         await server.fetch(`/v1/models/${encodeURIComponent(model.toWellFormed())}`),

@@ -9,12 +9,13 @@ const MAX_CHARACTERS = 16 * 1024 * 1024;
 const LOGPROB_CHARACTERS = 64;
 
 /**
- * An answer that is given as a whole is kept in memory until its end, so it must have one. A stream passes through, and
- * may be as long as its deadline allows. Embeddings are bounded where they are read.
+ * An answer that is given as a whole is kept in memory until its end, so it must have one. A stream of which nothing is
+ * kept passes through, and may be as long as its deadline allows. Embeddings are bounded where they are read.
  */
 export function bound(): Step {
   return (next) => (request, call) => {
-    if (call.streamed || request.kind === 'embedding') return next(request, call);
+    const passes = call.streamed && !call.isKept;
+    if (passes || request.kind === 'embedding') return next(request, call);
     let characters = 0;
     return staged({
       open: () => next(request, call),
@@ -46,7 +47,7 @@ function sizeOfLogprobs(logprobs: readonly TokenLogprob[]): number {
 
 function tooLong(): GatewayError {
   return new GatewayError('upstream_incomplete', 'The answer of the model server has no end in sight.', {
-    detail: `more than ${MAX_CHARACTERS} characters of an answer that is not streamed`,
+    detail: `more than ${MAX_CHARACTERS} characters of an answer that is kept until its end`,
     retryable: false,
   });
 }

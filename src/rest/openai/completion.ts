@@ -3,9 +3,9 @@ import type { ChatEvent, Finished, Started, TokenLogprob } from '../../domain/ev
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import { sumUsage, type Timings } from '../../domain/usage.ts';
 import type { StreamEncoder } from '../answer.ts';
-import { encodeJson, frame } from '../sse.ts';
+import { DONE, encodeJson, frame } from '../sse.ts';
 import { encodeEnding, encodeFinishReason, encodeTimings, encodeUsage, type Stamp } from './response.ts';
-import { type ChunkOptions, incomplete } from './stream.ts';
+import { type ChunkOptions, encodeFailure, incomplete } from './stream.ts';
 
 /** An event of the answer to one of several prompts. */
 export type PromptEvent = ChatEvent & { readonly prompt: number };
@@ -109,15 +109,12 @@ export function createCompletionEncoder({
   };
 
   return {
-    encode(batch) {
-      let frames = '';
-      for (const event of batch) frames += encode(event);
-      return frames;
-    },
+    encode: (batch) => batch.map(encode).join(''),
     end() {
       if (finished.length < echoes.length) throw incomplete();
-      return '';
+      return DONE;
     },
+    fail: encodeFailure,
   };
 }
 

@@ -143,7 +143,7 @@ function decodeParts(content: z.output<typeof userMessage>['content'], at: strin
   );
 }
 
-function decodeImage(url: string, param: string): ImagePart {
+export function decodeImage(url: string, param: string): ImagePart {
   if (/^https?:/i.test(url)) {
     throw new ParameterError(
       'unsupported_value',

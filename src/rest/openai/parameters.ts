@@ -1,16 +1,17 @@
 import { z } from 'zod';
+import { BOUNDS, MAX_EMBEDDING_INPUTS, MAX_TOOLS } from '../../domain/bounds.ts';
 import {
-  BOUNDS,
-  type Bound,
-  MAX_EMBEDDING_INPUTS,
-  MAX_MODEL_NAME,
-  MAX_STOPS,
-  MAX_TOOLS,
-  NAME,
-  NAME_RULE,
-} from '../../domain/bounds.ts';
-import type { JsonObject } from '../../domain/chat.ts';
-import { DURATION, KEEP_ALIVE } from '../../domain/keep-alive.ts';
+  declaredName,
+  inert,
+  inertFields,
+  intIn,
+  jsonObject,
+  keepAlive,
+  maxTokens,
+  model,
+  reasoningEffort,
+  samplingFields,
+} from './fields.ts';
 import { chatMessage } from './messages.ts';
 import type { Refusals } from './validation.ts';
 
@@ -20,19 +21,10 @@ import type { Refusals } from './validation.ts';
  * `x-ignored-parameters` in debug mode. Null is the same as absent for whatever is optional.
  */
 
-const EXPECTED_NAME = `expected ${NAME_RULE}`;
-/** A number within the bounds that all protocols share. */
-const numberIn = ({ min, max }: Bound) => z.number().min(min).max(max);
-const intIn = ({ min, max }: Bound) => z.int().min(min).max(max);
-/** Accepted whatever it is: a value that is not looked at cannot be wrong. */
-const inert = (description: string) => z.unknown().optional().describe(description);
-/** Anything that JSON can say in an object: it has come out of a JSON parser, so only the outermost kind is in doubt. */
-const jsonObject = z.record(z.string(), z.unknown()).pipe(z.custom<JsonObject>());
-
 const functionTool = z.object({
   type: z.literal('function'),
   function: z.object({
-    name: z.string().regex(NAME, EXPECTED_NAME),
+    name: declaredName,
     description: z.string().nullish(),
     parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
     strict: z.boolean().nullish(),
@@ -61,7 +53,7 @@ const responseFormat = z.discriminatedUnion('type', [
   z.object({
     type: z.literal('json_schema'),
     json_schema: z.object({
-      name: z.string().regex(NAME, EXPECTED_NAME),
+      name: declaredName,
       description: z.string().nullish(),
       schema: jsonObject.nullish(),
       strict: z.boolean().nullish(),
@@ -74,43 +66,11 @@ const streamOptions = z.object({
   include_obfuscation: inert('Without effect.'),
 });
 
-const stop = z.union([z.string().min(1), z.array(z.string().min(1)).max(MAX_STOPS)]);
-const model = z.string().min(1).max(MAX_MODEL_NAME);
-const maxTokens = intIn(BOUNDS.maxOutputTokens);
-const keepAlive = z
-  .union([z.number(), z.string().regex(DURATION, 'expected seconds as a number, or a duration such as 5m')])
-  .describe(
-    `Extension: how long the model stays in memory, in seconds or as \`5m\`. Outside of ${KEEP_ALIVE.min} to ` +
-      `${KEEP_ALIVE.max} seconds it has no effect, with a warning.`,
-  );
-
-const samplingFields = {
-  temperature: numberIn(BOUNDS.temperature).nullish(),
-  top_p: numberIn(BOUNDS.topP).nullish(),
-  frequency_penalty: numberIn(BOUNDS.frequencyPenalty).nullish(),
-  presence_penalty: numberIn(BOUNDS.presencePenalty).nullish(),
-  seed: z.int().nullish(),
-  stop: stop.nullish(),
-  top_k: intIn(BOUNDS.topK).nullish().describe('Extension.'),
-  min_p: numberIn(BOUNDS.minP).nullish().describe('Extension.'),
-};
-
 const fields = {
   n: intIn(BOUNDS.choices).nullish(),
   stream: z.boolean().nullish(),
   stream_options: streamOptions.nullish().describe('Only with `stream`.'),
   keep_alive: keepAlive.nullish(),
-};
-
-/** What they would do makes no difference to the answer. */
-const inertFields = {
-  user: inert('Without effect.'),
-  metadata: inert('Without effect.'),
-  service_tier: inert('Without effect: there is one tier.'),
-  safety_identifier: inert('Without effect.'),
-  prompt_cache_key: inert('Without effect: the backend caches by itself.'),
-  prompt_cache_retention: inert('Without effect.'),
-  prompt_cache_options: inert('Without effect.'),
 };
 
 export const chatCompletionRequest = z
@@ -127,8 +87,9 @@ export const chatCompletionRequest = z
     tool_choice: toolChoice.nullish(),
     parallel_tool_calls: z.boolean().nullish(),
     response_format: responseFormat.nullish(),
-    reasoning_effort: z.enum(['none', 'minimal', 'low', 'medium', 'high', 'xhigh', 'max']).nullish(),
+    reasoning_effort: reasoningEffort.nullish(),
     ...inertFields,
+    metadata: inert('Without effect.'),
     verbosity: inert('Without effect, with a warning.'),
     prediction: inert('Without effect: it could only have made the answer faster.'),
     modalities: z.array(z.literal('text')).nullish().describe('Text is all there is.'),
@@ -225,5 +186,3 @@ export const embeddingRequest = z
   });
 
 export const EMBEDDING_REFUSALS: Refusals = {};
-
-export type SamplingFields = Pick<z.output<typeof chatCompletionRequest>, keyof typeof samplingFields>;

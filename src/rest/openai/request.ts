@@ -3,6 +3,7 @@ import type { ChatRequest, EmbeddingRequest, ResponseFormat, Sampling, Tool } fr
 import { GatewayError } from '../../domain/error.ts';
 import { durationSeconds } from '../../domain/keep-alive.ts';
 import { ParameterError } from '../errors.ts';
+import type { SamplingFields } from './fields.ts';
 import { decodeMessages } from './messages.ts';
 import {
   CHAT_REFUSALS,
@@ -11,8 +12,8 @@ import {
   completionRequest,
   EMBEDDING_REFUSALS,
   embeddingRequest,
-  type SamplingFields,
 } from './parameters.ts';
+import { type Choice, chooseTools } from './tools.ts';
 import { parseBody } from './validation.ts';
 
 /** How the caller wants a chat or completion answered. */
@@ -40,6 +41,7 @@ export interface DecodedEmbedding {
 }
 
 type ChatBody = z.output<typeof chatCompletionRequest>;
+type WireFunction = Omit<NonNullable<ChatBody['tools']>[number]['function'], 'strict'>;
 
 /** @throws GatewayError for the first parameter that is wrong or not supported. */
 export function decodeChat(body: unknown): DecodedChat {
@@ -138,7 +140,7 @@ function decodeStreaming(
   return { stream, includeUsage: parsed.stream_options?.include_usage ?? false };
 }
 
-function decodeSampling(parsed: SamplingFields, maxOutputTokens: number | undefined): Sampling {
+export function decodeSampling(parsed: SamplingFields, maxOutputTokens: number | undefined): Sampling {
   const { temperature, top_p, top_k, min_p, frequency_penalty, presence_penalty, seed, stop } = parsed;
   const stops = typeof stop === 'string' ? [stop] : (stop ?? []);
   return {
@@ -164,52 +166,35 @@ function decodeLogprobs(parsed: Pick<ChatBody, 'logprobs' | 'top_logprobs'>): nu
   );
 }
 
-function decodeTool({ function: fn }: NonNullable<ChatBody['tools']>[number]): Tool {
-  return {
-    name: fn.name,
-    ...(typeof fn.description === 'string' && { description: fn.description }),
-    ...(fn.parameters && { parameters: fn.parameters }),
-  };
-}
-
-/** Tools and choice together, because a choice may leave only some of the tools. */
 function decodeTools(
   parsed: Pick<ChatBody, 'tools' | 'tool_choice'>,
 ): Pick<ChatRequest, 'tools' | 'toolChoice'> {
-  const tools = (parsed.tools ?? []).map(decodeTool);
-  const choice = parsed.tool_choice ?? 'auto';
-  if (choice === 'none') return { tools, toolChoice: { type: 'none' } };
-  if (choice === 'auto') return { tools, toolChoice: { type: tools.length > 0 ? 'auto' : 'none' } };
-  if (tools.length === 0) {
-    throw new ParameterError(
-      'invalid_value',
-      'tool_choice',
-      "Invalid value for 'tool_choice': it is only allowed when 'tools' are given.",
-    );
-  }
-  if (choice === 'required') return { tools, toolChoice: { type: 'required' } };
-  if (choice.type === 'function') {
-    const { name } = choice.function;
-    requireTool(tools, name, 'tool_choice.function.name');
-    return { tools, toolChoice: { type: 'tool', name } };
-  }
-  const allowed = choice.allowed_tools.tools.map((tool) => tool.function.name);
-  for (const [index, name] of allowed.entries()) {
-    requireTool(tools, name, `tool_choice.allowed_tools.tools[${index}].function.name`);
-  }
+  const tools = (parsed.tools ?? []).map(({ function: fn }) => decodeFunction(fn));
+  return chooseTools(tools, decodeChoice(parsed.tool_choice ?? 'auto'));
+}
+
+/** A declared function, which is the only kind of tool. */
+export function decodeFunction({ name, description, parameters }: WireFunction): Tool {
   return {
-    tools: tools.filter((tool) => allowed.includes(tool.name)),
-    toolChoice: { type: choice.allowed_tools.mode },
+    name,
+    ...(typeof description === 'string' && { description }),
+    ...(parameters && { parameters }),
   };
 }
 
-function requireTool(tools: readonly Tool[], name: string, param: string): void {
-  if (tools.some((tool) => tool.name === name)) return;
-  throw new ParameterError(
-    'invalid_value',
-    param,
-    `Invalid value for '${param}': it is none of the functions in 'tools'.`,
-  );
+function decodeChoice(choice: NonNullable<ChatBody['tool_choice']>): Choice {
+  if (typeof choice === 'string') return choice;
+  if (choice.type === 'function') {
+    return { tool: { name: choice.function.name, at: 'tool_choice.function.name' } };
+  }
+  const { mode, tools } = choice.allowed_tools;
+  return {
+    mode,
+    among: tools.map((tool, index) => ({
+      name: tool.function.name,
+      at: `tool_choice.allowed_tools.tools[${index}].function.name`,
+    })),
+  };
 }
 
 function decodeResponseFormat(format: ChatBody['response_format']): ResponseFormat {
@@ -219,7 +204,11 @@ function decodeResponseFormat(format: ChatBody['response_format']): ResponseForm
   return { type: 'jsonSchema', name, schema };
 }
 
-function keepAliveOf({ keep_alive: wish }: Pick<ChatBody, 'keep_alive'>): { keepAlive?: number } {
+export function keepAliveOf({
+  keep_alive: wish,
+}: {
+  readonly keep_alive?: string | number | null | undefined;
+}): { keepAlive?: number } {
   if (wish === undefined || wish === null) return {};
   return { keepAlive: typeof wish === 'number' ? wish : durationSeconds(wish) };
 }

@@ -5,9 +5,14 @@ import { z } from 'zod';
  * their types say as much, and an answer is not validated a second time on the way out.
  */
 
-const count = z.int().min(0);
+export const count = z.int().min(0);
 const ABSENT = 'Absent where nobody knows the counts.';
 const milliseconds = z.number().min(0).optional();
+
+export const estimated = z
+  .literal(true)
+  .optional()
+  .describe('Extension: a count is the gateway’s, as the model gave none.');
 
 const usage = z.object({
   prompt_tokens: count,
@@ -15,13 +20,10 @@ const usage = z.object({
   total_tokens: count,
   prompt_tokens_details: z.object({ cached_tokens: z.int() }).optional(),
   completion_tokens_details: z.object({ reasoning_tokens: z.int() }).optional(),
-  estimated: z
-    .literal(true)
-    .optional()
-    .describe('Extension: a count is the gateway’s, as the model gave none.'),
+  estimated,
 });
 
-const timings = z
+export const timings = z
   .object({
     queue_ms: milliseconds,
     load_ms: milliseconds,
@@ -32,7 +34,7 @@ const timings = z
   })
   .describe('Extension: where the time went.');
 
-const warnings = z
+export const warnings = z
   .array(z.string())
   .min(1)
   .optional()
@@ -43,9 +45,10 @@ const tokenLogprob = z.object({
   logprob: z.number(),
   bytes: z.array(z.int()).nullable(),
 });
+export const logprob = tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) });
 const logprobs = z
   .object({
-    content: z.array(tokenLogprob.extend({ top_logprobs: z.array(tokenLogprob) })),
+    content: z.array(logprob),
     refusal: z.null(),
   })
   .nullable();

@@ -1,7 +1,8 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { ChatEvent, Content, Finished, Started, ToolCallEvent } from '../../domain/event.ts';
 import type { StreamEncoder } from '../answer.ts';
-import { encodeJson, frame } from '../sse.ts';
+import { encodeError } from '../errors.ts';
+import { DONE, encodeJson, frame } from '../sse.ts';
 import { encodeEnding, encodeFinishReason, encodeLogprob, encodeUsage, type Stamp } from './response.ts';
 
 export interface ChunkOptions extends Stamp {
@@ -44,7 +45,11 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
 
   end(): string {
     if (!this.#isFinished) throw incomplete();
-    return '';
+    return DONE;
+  }
+
+  fail(error: GatewayError): string {
+    return encodeFailure(error);
   }
 
   #encodeEvent(event: ChatEvent): string {
@@ -119,6 +124,11 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
     this.#isFinished = true;
     return frames;
   }
+}
+
+/** In place of `[DONE]`. */
+export function encodeFailure(error: GatewayError): string {
+  return frame(encodeJson(encodeError(error)));
 }
 
 export function incomplete(): GatewayError {

@@ -96,6 +96,20 @@ const RULES: Readonly<Record<string, readonly [rule: string, file: string, title
     `${UNIT}/documentation.test.ts`,
     'has exactly the parameters of',
   ],
+  'OAI-100': ['responses: answers: text, usage, what was asked for', `${SUITE}/response-rules.ts`],
+  'OAI-101': ['responses: items of every kind, and those of an answer', `${SUITE}/response-rules.ts`],
+  'OAI-102': ['responses: JSON schema and the parse helper', `${SUITE}/response-rules.ts`],
+  'OAI-103': ['responses: log probabilities', `${SUITE}/response-rules.ts`],
+  'OAI-104': ['responses: numbered events, first and last', `${SUITE}/response-rules.ts`],
+  'OAI-105': ['responses: named events, no [DONE]', `${SUITE}/response-rules.ts`],
+  'OAI-106': ['responses: the streaming helper', `${SUITE}/response-rules.ts`],
+  'OAI-107': ['responses: framing', `${SUITE}/response-rules.ts`],
+  'OAI-108': ['responses: stopping in the middle', `${SUITE}/response-rules.ts`],
+  'OAI-110': ['responses: a round of tools', `${SUITE}/response-rules.ts`],
+  'OAI-111': ['responses: calls in a stream', `${SUITE}/response-rules.ts`],
+  'OAI-112': ['responses: orphaned results', `${SUITE}/response-rules.ts`],
+  'OAI-113': ['responses: nothing is stored', `${SUITE}/response-rules.ts`],
+  'OAI-114': ['responses: fields by the names of the operation', `${SUITE}/response-rules.ts`],
 };
 
 describe('the list of rules', () => {
@@ -107,7 +121,7 @@ describe('the list of rules', () => {
     const files = readdirSync(join(ROOT, 'tests'), { recursive: true, encoding: 'utf8' })
       .filter((file) => file.endsWith('.ts') && !file.endsWith('rules.test.ts'))
       .map((file) => readFileSync(join(ROOT, 'tests', file), 'utf8'));
-    const used = new Set(files.flatMap((text) => text.match(/OAI-\d\d/g) ?? []));
+    const used = new Set(files.flatMap((text) => text.match(/OAI-\d{2,3}/g) ?? []));
     expect([...used].filter((id) => !Object.hasOwn(RULES, id))).toEqual([]);
   });
 });

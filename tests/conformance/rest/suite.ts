@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe } from '@jest/globals';
 import { describeChat } from './chat-rules.ts';
 import { describeRefusals } from './refusal-rules.ts';
 import { describeEmbeddings, describeModelsAndCompletions } from './resource-rules.ts';
+import { describeResponses } from './response-rules.ts';
 import { openSession, type Session, type Subject } from './session.ts';
 import { describeStreams } from './stream-rules.ts';
 import { describeTools } from './tool-rules.ts';
@@ -19,6 +20,7 @@ export function describeConformance(name: string, start: () => Promise<Subject>)
     describeChat(session);
     describeStreams(session);
     describeTools(session);
+    describeResponses(session);
     describeEmbeddings(session);
     describeModelsAndCompletions(session);
     describeRefusals(session);

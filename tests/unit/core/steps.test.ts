@@ -496,7 +496,17 @@ describe('an answer without end', () => {
     expect(pipeline.records[0]?.usage.completionTokens).toBe(16);
   });
 
-  test('is ended by nothing but time where it is streamed', async () => {
+  test('is ended likewise where it is streamed and kept', async () => {
+    const pipeline = createPipeline();
+    pipeline.script(
+      'ollama-1',
+      endless(content(MEBIBYTE), () => undefined),
+    );
+    const stream = pipeline.run(chatRequest(), { streamed: true, isKept: true });
+    expect(await codeOf(collect(stream))).toBe('upstream_incomplete');
+  });
+
+  test('is ended by nothing but time where it is streamed and not kept', async () => {
     const pipeline = createPipeline();
     pipeline.script(
       'ollama-1',

@@ -12,6 +12,7 @@ import {
   embeddingRequest,
 } from '../../../src/rest/openai/parameters.ts';
 import { errorBody } from '../../../src/rest/openai/response-schema.ts';
+import { RESPONSE_REFUSALS, responseRequest } from '../../../src/rest/openai/responses/parameters.ts';
 import { type RestServer, startRestServer } from '../../support/rest-server.ts';
 
 const page = readFileSync(join(import.meta.dirname, '../../../docs/openai.md'), 'utf8');
@@ -33,6 +34,7 @@ const unquoted = (cell: string | undefined) => (cell ?? '').replaceAll('`', '');
 describe('docs/openai.md', () => {
   test.each([
     ['POST /v1/chat/completions', chatCompletionRequest, CHAT_REFUSALS],
+    ['POST /v1/responses', responseRequest, RESPONSE_REFUSALS],
     ['POST /v1/completions', completionRequest, COMPLETION_REFUSALS],
     ['POST /v1/embeddings', embeddingRequest, EMBEDDING_REFUSALS],
   ])('has exactly the parameters of %s, with what becomes of them', (heading, schema, refusals) => {

@@ -1,26 +1,14 @@
 import { describe, expect, test } from '@jest/globals';
 import type { ChatRequest } from '../../../src/domain/chat.ts';
-import type { GatewayError } from '../../../src/domain/error.ts';
-import { encodeError } from '../../../src/rest/errors.ts';
 import { chatCompletionRequest } from '../../../src/rest/openai/parameters.ts';
 import { decodeChat, decodeCompletion, decodeEmbedding } from '../../../src/rest/openai/request.ts';
+import { faultOf } from '../../support/fault.ts';
 
 const MESSAGES = [{ role: 'user', content: 'hi' }];
 const TOOL = { type: 'function', function: { name: 'f', parameters: { type: 'object' } } };
 const CALL = { id: 'call_1', type: 'function', function: { name: 'f', arguments: '{"a":1}' } };
 
 const chat = (over: object) => decodeChat({ model: 'm', messages: MESSAGES, ...over });
-
-/** The error's param and code, as the caller sees them. */
-function faultOf(act: () => unknown): [string | null, string | null] {
-  try {
-    act();
-  } catch (thrown) {
-    const { param, code } = encodeError(thrown as GatewayError).error;
-    return [param, code];
-  }
-  throw new Error('nothing was refused');
-}
 
 describe('a chat request', () => {
   test('without options leaves everything to the model', () => {

@@ -7,6 +7,8 @@ import { ChatEncoder } from '../../../src/rest/openai/stream.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
 import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 
+/** By which clients know that nothing is missing. */
+const DONE = 'data: [DONE]\n\n';
 const STAMP = { id: 'chatcmpl-1', created: 1_700_000_000 };
 
 function encodeChat(
@@ -14,7 +16,9 @@ function encodeChat(
   over: Partial<ConstructorParameters<typeof ChatEncoder>[0]> = {},
 ): string {
   const encoder = new ChatEncoder({ ...STAMP, choices: 1, includeUsage: false, warnings: [], ...over });
-  return encoder.encode(events) + encoder.end();
+  const frames = encoder.encode(events);
+  expect(encoder.end()).toBe(DONE);
+  return frames;
 }
 
 const chunksOf = (frames: string) =>
@@ -195,7 +199,8 @@ describe('completion chunks', () => {
         ...(event.type === 'started' && { warnings: ['It did nothing.'] }),
         prompt,
       }));
-    const frames = encoder.encode(answer(0)) + encoder.encode(answer(1)) + encoder.end();
+    const frames = encoder.encode(answer(0)) + encoder.encode(answer(1));
+    expect(encoder.end()).toBe(DONE);
     return parseEvents(frames).data.map((json) => completion.parse(JSON.parse(json)));
   };
 

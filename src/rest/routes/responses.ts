@@ -1,0 +1,61 @@
+import { GatewayError } from '../../domain/error.ts';
+import { foldChat } from '../../domain/result.ts';
+import { sendStream, withLimits } from '../answer.ts';
+import { type Handler, principalOf } from '../context.ts';
+import { addIgnoredParameters, addWarnings } from '../headers.ts';
+import { RESPONSE_REFUSALS, responseRequest } from '../openai/responses/parameters.ts';
+import { decodeResponse } from '../openai/responses/request.ts';
+import { encodeResult } from '../openai/responses/response.ts';
+import { ResponseEncoder } from '../openai/responses/stream.ts';
+import { unknownFields } from '../openai/validation.ts';
+import { sendJson } from '../send.ts';
+import { type InferenceOptions, unixSeconds } from './chat.ts';
+
+/** `POST /v1/responses`. Nothing is stored: each request brings the whole conversation. */
+export function createResponse(options: InferenceOptions): Handler {
+  const { gateway, config, clock } = options;
+  return async (req, res) => {
+    const { request, stream, thoughts, echo, warnings } = decodeResponse(req.body);
+    if (config.debug) {
+      addIgnoredParameters(res, unknownFields(req.body, responseRequest, RESPONSE_REFUSALS));
+    }
+    const exchange = gateway.chat(request, {
+      principal: principalOf(res),
+      requestId: res.locals.requestId,
+      protocol: 'rest',
+      operation: 'chat',
+      streamed: stream,
+      isKept: true,
+      signal: res.locals.signal,
+    });
+    const form = { id: exchange.id, createdAt: unixSeconds(clock), echo, thoughts };
+    const now = () => unixSeconds(clock);
+    try {
+      if (stream) {
+        const encoder = new ResponseEncoder({ ...form, model: request.model, warnings, now });
+        return await sendStream(res, exchange, encoder, warnings, options);
+      }
+      const result = await withLimits(res, exchange, () => foldChat(exchange.events));
+      const warned = [...warnings, ...result.warnings];
+      addWarnings(res, warned);
+      sendJson(res, encodeResult(form, result, now(), warned));
+    } catch (thrown) {
+      throw thrown instanceof GatewayError ? inOwnTerms(thrown) : thrown;
+    }
+  };
+}
+
+/** Fields that have another name here than in chat completions, whose names the core uses. */
+const RENAMED: Readonly<Record<string, string>> = {
+  messages: 'input',
+  response_format: 'text.format',
+  reasoning_effort: 'reasoning.effort',
+};
+
+function inOwnTerms(error: GatewayError): GatewayError {
+  const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
+  // Items and messages are not counted alike, so the place within them is of no use.
+  const param = isMessageFault ? 'messages' : error.param?.replace(/^messages\[.*/, 'messages');
+  const renamed = param !== undefined && Object.hasOwn(RENAMED, param) ? RENAMED[param] : undefined;
+  return renamed === undefined ? error : error.renamed(renamed);
+}
