@@ -2,7 +2,7 @@ import { expect, test } from '@jest/globals';
 import type { Sample } from '../../bench/samples.ts';
 import { type Entrant, inTurns } from '../../bench/workloads/turns.ts';
 
-test('contenders are all started, take turns in each variant, and are all stopped; who fails is shown as failed', async () => {
+test('contenders are all started, take turns in each variant, there and back, and are all stopped; who fails is shown as failed', async () => {
   const log: string[] = [];
   const entrant = (subject: string, variants: readonly string[]): Entrant => ({
     subject,
@@ -36,15 +36,17 @@ test('contenders are all started, take turns in each variant, and are all stoppe
   const samples: Sample[] = [];
   for await (const sample of inTurns(bench, { workload: 'chat', turns: 2, entrants })) samples.push(sample);
 
-  const turn = ['A easy', 'B easy', 'B hard'];
-  const round = ['start A', 'warm A', 'start B', 'warm B', ...turn, ...turn, 'stop B', 'stop A'];
+  const there = ['A easy', 'B easy', 'B hard'];
+  const back = ['B easy', 'A easy', 'B hard'];
+  const round = ['start A', 'warm A', 'start B', 'warm B', ...there, ...back, 'stop B', 'stop A'];
   expect(log).toEqual([...round, ...round]);
   const shown = samples.map((one) => [one.turn, one.subject, one.variant, ...Object.keys(one.errors)]);
-  const easy = (at: number) => [
-    [at, 'A', 'easy'],
-    [at, 'B', 'easy'],
+  const turn = (at: number, ...subjects: readonly string[]) => [
+    ...subjects.map((subject) => [at, subject, 'easy']),
     [at, 'B', 'hard', 'failed: error: too hard'],
   ];
   const broken = (at: number) => [[at, 'broken', 'all', 'failed: error: no such program']];
-  expect(shown).toEqual([...broken(0), ...easy(0), ...easy(1), ...broken(2), ...easy(2), ...easy(3)]);
+  const round1 = [...broken(0), ...turn(0, 'A', 'B'), ...turn(1, 'B', 'A')];
+  const round2 = [...broken(2), ...turn(2, 'A', 'B'), ...turn(3, 'B', 'A')];
+  expect(shown).toEqual([...round1, ...round2]);
 });
