@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { NextFunction } from 'express';
-import type { Gateway } from '../core/gateway.ts';
+import type { Caller, Gateway } from '../core/gateway.ts';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { type Abortable, Cancellation } from '../core/signal.ts';
 import { clientClosed } from '../domain/error.ts';
@@ -94,4 +94,16 @@ export function principalOf(res: RestResponse): Principal {
   const { principal } = res.locals;
   if (!principal) throw new Error('a route that needs a principal is not behind authentication');
   return principal;
+}
+
+/** Who asks, and how, as the core wants to know it. Only for routes behind `requirePrincipal`. */
+export function callerOf(res: RestResponse, operation: Caller['operation'], streamed: boolean): Caller {
+  return {
+    principal: principalOf(res),
+    requestId: res.locals.requestId,
+    protocol: 'rest',
+    operation,
+    streamed,
+    signal: res.locals.signal,
+  };
 }

@@ -1,7 +1,7 @@
 import type { Clock } from '../../core/ports.ts';
 import { foldChat } from '../../domain/result.ts';
 import { type AnswerOptions, sendStream, withLimits } from '../answer.ts';
-import { type Handler, principalOf, type RestConfig, type RestGateway } from '../context.ts';
+import { callerOf, type Handler, type RestConfig, type RestGateway } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { CHAT_REFUSALS, chatCompletionRequest } from '../openai/parameters.ts';
 import { decodeChat } from '../openai/request.ts';
@@ -24,14 +24,7 @@ export function createChatCompletion(options: InferenceOptions): Handler {
     if (config.debug) {
       addIgnoredParameters(res, unknownFields(req.body, chatCompletionRequest, CHAT_REFUSALS));
     }
-    const exchange = gateway.chat(request, {
-      principal: principalOf(res),
-      requestId: res.locals.requestId,
-      protocol: 'rest',
-      operation: 'chat',
-      streamed: stream,
-      signal: res.locals.signal,
-    });
+    const exchange = gateway.chat(request, callerOf(res, 'chat', stream));
     const stamp = { id: `chatcmpl-${exchange.id}`, created: unixSeconds(clock) };
     if (stream) {
       const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage, warnings });

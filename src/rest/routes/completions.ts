@@ -9,7 +9,7 @@ import { createId } from '../../domain/id.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
 import { type Source, sendStream, withLimits } from '../answer.ts';
-import { type Handler, principalOf, type RestGateway, type RestResponse } from '../context.ts';
+import { callerOf, type Handler, type RestGateway, type RestResponse } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { createCompletionEncoder, encodeCompletion, type PromptEvent } from '../openai/completion.ts';
 import { COMPLETION_REFUSALS, completionRequest } from '../openai/parameters.ts';
@@ -29,14 +29,7 @@ export function createCompletion(options: InferenceOptions): Handler {
     if (config.debug) {
       addIgnoredParameters(res, unknownFields(req.body, completionRequest, COMPLETION_REFUSALS));
     }
-    const caller: Caller = {
-      principal: principalOf(res),
-      requestId: res.locals.requestId,
-      protocol: 'rest',
-      operation: 'completion',
-      streamed: stream,
-      signal: res.locals.signal,
-    };
+    const caller = callerOf(res, 'completion', stream);
     refuseTooMany(requests.length, caller.principal);
     const id = createId('cmpl-', randomBytes);
     const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };

@@ -1,6 +1,6 @@
 import { foldEmbedding } from '../../domain/result.ts';
 import { withLimits } from '../answer.ts';
-import { type Handler, principalOf } from '../context.ts';
+import { callerOf, type Handler } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { EMBEDDING_REFUSALS, embeddingRequest } from '../openai/parameters.ts';
 import { decodeEmbedding } from '../openai/request.ts';
@@ -16,14 +16,7 @@ export function createEmbeddings({ gateway, config }: InferenceOptions): Handler
     if (config.debug) {
       addIgnoredParameters(res, unknownFields(req.body, embeddingRequest, EMBEDDING_REFUSALS));
     }
-    const exchange = gateway.embed(request, {
-      principal: principalOf(res),
-      requestId: res.locals.requestId,
-      protocol: 'rest',
-      operation: 'embedding',
-      streamed: false,
-      signal: res.locals.signal,
-    });
+    const exchange = gateway.embed(request, callerOf(res, 'embedding', false));
     const { model, vectors, usage, warnings } = await withLimits(res, exchange, () =>
       foldEmbedding(exchange.events),
     );

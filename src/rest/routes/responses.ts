@@ -1,7 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 import { foldChat } from '../../domain/result.ts';
 import { sendStream, withLimits } from '../answer.ts';
-import { type Handler, principalOf } from '../context.ts';
+import { callerOf, type Handler } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { RESPONSE_REFUSALS, responseRequest } from '../openai/responses/parameters.ts';
 import { decodeResponse } from '../openai/responses/request.ts';
@@ -19,15 +19,7 @@ export function createResponse(options: InferenceOptions): Handler {
     if (config.debug) {
       addIgnoredParameters(res, unknownFields(req.body, responseRequest, RESPONSE_REFUSALS));
     }
-    const exchange = gateway.chat(request, {
-      principal: principalOf(res),
-      requestId: res.locals.requestId,
-      protocol: 'rest',
-      operation: 'chat',
-      streamed: stream,
-      isKept: true,
-      signal: res.locals.signal,
-    });
+    const exchange = gateway.chat(request, { ...callerOf(res, 'chat', stream), isKept: true });
     const form = { id: exchange.id, createdAt: unixSeconds(clock), echo, thoughts };
     const now = () => unixSeconds(clock);
     try {
