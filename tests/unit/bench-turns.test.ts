@@ -36,17 +36,17 @@ test('contenders are all started, take turns in each variant, there and back, an
   const samples: Sample[] = [];
   for await (const sample of inTurns(bench, { workload: 'chat', turns: 2, entrants })) samples.push(sample);
 
-  const there = ['A easy', 'B easy', 'B hard'];
-  const back = ['B easy', 'A easy', 'B hard'];
-  const round = ['start A', 'warm A', 'start B', 'warm B', ...there, ...back, 'stop B', 'stop A'];
+  const forth = ['A easy', 'B easy', 'B hard'];
+  const home = ['B hard', 'B easy', 'A easy'];
+  const round = ['start A', 'warm A', 'start B', 'warm B', ...forth, ...home, 'stop B', 'stop A'];
   expect(log).toEqual([...round, ...round]);
   const shown = samples.map((one) => [one.turn, one.subject, one.variant, ...Object.keys(one.errors)]);
-  const turn = (at: number, ...subjects: readonly string[]) => [
-    ...subjects.map((subject) => [at, subject, 'easy']),
+  const there = (at: number) => [
+    [at, 'A', 'easy'],
+    [at, 'B', 'easy'],
     [at, 'B', 'hard', 'failed: error: too hard'],
   ];
+  const back = (at: number) => there(at).toReversed();
   const broken = (at: number) => [[at, 'broken', 'all', 'failed: error: no such program']];
-  const round1 = [...broken(0), ...turn(0, 'A', 'B'), ...turn(1, 'B', 'A')];
-  const round2 = [...broken(2), ...turn(2, 'A', 'B'), ...turn(3, 'B', 'A')];
-  expect(shown).toEqual([...round1, ...round2]);
+  expect(shown).toEqual([...broken(0), ...there(0), ...back(1), ...broken(2), ...there(2), ...back(3)]);
 });
