@@ -184,6 +184,21 @@ describe('the events of a response', () => {
     expect(lastOf(encode([started(), finished({ usage: {} })])).response.usage).toBeNull();
   });
 
+  test('end with the details of the usage where they are known, and with a count that is the gateway’s marked', () => {
+    const usage = {
+      promptTokens: 5,
+      completionTokens: 3,
+      cachedTokens: 4,
+      reasoningTokens: 2,
+      estimated: true,
+    };
+    expect(lastOf(encode([started(), finished({ usage })])).response.usage).toMatchObject({
+      input_tokens_details: { cached_tokens: 4 },
+      output_tokens_details: { reasoning_tokens: 2 },
+      estimated: true,
+    });
+  });
+
   test('that merely end are an error', () => {
     expect(() => encode([started(), content('a')])).toThrow(
       expect.objectContaining({ code: 'upstream_incomplete' }),

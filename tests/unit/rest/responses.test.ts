@@ -109,6 +109,8 @@ describe('POST /v1/responses', () => {
       expect(answer.status).toBe(200);
       const last = (await eventsOf(answer)).at(-1);
       const isOurs = thrown instanceof GatewayError;
+      const logged = server.logs.splice(0).map(({ fields }) => fields?.['error']);
+      expect(logged).toEqual(isOurs ? [] : ['Error']);
       expect(last).toMatchObject({
         type: 'response.failed',
         response: {
