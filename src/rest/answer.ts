@@ -19,9 +19,9 @@ export interface Source<E> {
   readonly limits: LimitsState | undefined;
 }
 
-/** Turns batches of events into frames. One per stream, as it keeps what has been sent. */
+/** Turns events into frames. One per stream, as it keeps what has been sent. */
 export interface StreamEncoder<E> {
-  encode(batch: readonly E[]): string;
+  encode(event: E): string;
   /** What comes after the last event. @throws GatewayError where events are missing. */
   end(): string;
   /** The end of a stream that failed after its status was sent. */
@@ -65,7 +65,8 @@ export async function sendStream<E extends ChatEvent>(
   if (!held.committed) out.ping();
   try {
     for await (const batch of held.stream) {
-      const frames = encoder.encode(batch);
+      let frames = '';
+      for (const event of batch) frames += encoder.encode(event);
       const full = frames === '' ? undefined : out.write(frames);
       if (full !== undefined) await full;
     }

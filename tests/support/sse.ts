@@ -1,3 +1,5 @@
+import type { StreamEncoder } from '../../src/rest/answer.ts';
+
 /** What a reader of server-sent events sees, by the letter of the HTML standard. */
 export interface ParsedEvents {
   /** The data of each event dispatched. */
@@ -46,4 +48,9 @@ export async function* readEvents<T>(response: Response): AsyncGenerator<T, void
       if (data !== '') yield JSON.parse(data);
     }
   }
+}
+
+/** The frames of many events. */
+export function encodeAll<E>(encoder: Pick<StreamEncoder<E>, 'encode'>, events: readonly E[]): string {
+  return events.map((event) => encoder.encode(event)).join('');
 }

@@ -109,7 +109,7 @@ export function createCompletionEncoder({
   };
 
   return {
-    encode: (batch) => batch.map(encode).join(''),
+    encode,
     end() {
       if (finished.length < echoes.length) throw incomplete();
       return DONE;

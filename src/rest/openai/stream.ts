@@ -37,22 +37,7 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
     this.#afterText = `},${PLAIN}${this.#closing}\n\n`;
   }
 
-  encode(batch: readonly ChatEvent[]): string {
-    let frames = '';
-    for (const event of batch) frames += this.#encodeEvent(event);
-    return frames;
-  }
-
-  end(): string {
-    if (!this.#isFinished) throw incomplete();
-    return DONE;
-  }
-
-  fail(error: GatewayError): string {
-    return encodeFailure(error);
-  }
-
-  #encodeEvent(event: ChatEvent): string {
+  encode(event: ChatEvent): string {
     switch (event.type) {
       case 'queued':
       case 'loading':
@@ -68,6 +53,15 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
       case 'finished':
         return this.#finish(event);
     }
+  }
+
+  end(): string {
+    if (!this.#isFinished) throw incomplete();
+    return DONE;
+  }
+
+  fail(error: GatewayError): string {
+    return encodeFailure(error);
   }
 
   #chunk(choice: number, delta: string, rest = PLAIN): string {

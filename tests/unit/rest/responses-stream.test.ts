@@ -8,7 +8,7 @@ import { encodeResult } from '../../../src/rest/openai/responses/response.ts';
 import { response, responseEvent } from '../../../src/rest/openai/responses/schema.ts';
 import { ResponseEncoder } from '../../../src/rest/openai/responses/stream.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
-import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
+import { encodeAll, parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 
 const FORM = { id: 'x1', createdAt: 1_700_000_000 };
 const COMPLETED_AT = 1_700_000_009;
@@ -23,7 +23,7 @@ const encoderOf = (body: object = {}, warnings: readonly string[] = []) =>
 
 function encode(events: readonly ChatEvent[], body: object = {}): string {
   const encoder = encoderOf(body);
-  return encoder.encode(events) + encoder.end();
+  return encodeAll(encoder, events) + encoder.end();
 }
 
 const eventsOf = (frames: string) =>
@@ -168,7 +168,7 @@ describe('the events of a response', () => {
   test('end with usage, timings and what had no effect, said once', () => {
     const encoder = encoderOf({}, ['It did nothing.']);
     const start = { ...started(), warnings: ['It did nothing.', 'Nor did that.'] } as ChatEvent;
-    const frames = encoder.encode([start, finished({ usage: { promptTokens: 5, completionTokens: 3 } })]);
+    const frames = encodeAll(encoder, [start, finished({ usage: { promptTokens: 5, completionTokens: 3 } })]);
     expect(lastOf(frames).response).toMatchObject({
       usage: {
         input_tokens: 5,
@@ -212,7 +212,7 @@ describe('a response that fails', () => {
   test('ends in the one event that says so, with what there was of the answer', () => {
     const encoder = encoderOf();
     const frames =
-      encoder.encode([started(), reasoning('hm'), content('ha'), content('lf')]) + encoder.fail(failure);
+      encodeAll(encoder, [started(), reasoning('hm'), content('ha'), content('lf')]) + encoder.fail(failure);
     expect(typesOf(frames).at(-1)).toBe('failed');
     expect(lastOf(frames).response).toMatchObject({
       status: 'failed',
@@ -228,7 +228,7 @@ describe('a response that fails', () => {
 
   test('begins all the same where it fails before the model has started', () => {
     const encoder = encoderOf();
-    const frames = encoder.encode([{ type: 'loading', model: 'm' }]) + encoder.fail(failure);
+    const frames = encodeAll(encoder, [{ type: 'loading', model: 'm' }]) + encoder.fail(failure);
     expect(typesOf(frames)).toEqual(['created', 'in_progress', 'failed']);
     expect(eventsOf(frames).map((event) => 'response' in event && event.response.model)).toEqual(
       Array(3).fill('asked:1b'),

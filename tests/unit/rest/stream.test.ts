@@ -5,7 +5,7 @@ import { createCompletionEncoder } from '../../../src/rest/openai/completion.ts'
 import { chatCompletionChunk, completion } from '../../../src/rest/openai/response-schema.ts';
 import { ChatEncoder } from '../../../src/rest/openai/stream.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
-import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
+import { encodeAll, parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 
 /** By which clients know that nothing is missing. */
 const DONE = 'data: [DONE]\n\n';
@@ -16,7 +16,7 @@ function encodeChat(
   over: Partial<ConstructorParameters<typeof ChatEncoder>[0]> = {},
 ): string {
   const encoder = new ChatEncoder({ ...STAMP, choices: 1, includeUsage: false, warnings: [], ...over });
-  const frames = encoder.encode(events);
+  const frames = encodeAll(encoder, events);
   expect(encoder.end()).toBe(DONE);
   return frames;
 }
@@ -199,7 +199,7 @@ describe('completion chunks', () => {
         ...(event.type === 'started' && { warnings: ['It did nothing.'] }),
         prompt,
       }));
-    const frames = encoder.encode(answer(0)) + encoder.encode(answer(1));
+    const frames = encodeAll(encoder, [...answer(0), ...answer(1)]);
     expect(encoder.end()).toBe(DONE);
     return parseEvents(frames).data.map((json) => completion.parse(JSON.parse(json)));
   };
@@ -247,7 +247,10 @@ describe('completion chunks', () => {
       includeUsage: false,
       warnings: [],
     });
-    encoder.encode([started(), finished()].map((event) => ({ ...event, prompt: 0 })));
+    encodeAll(
+      encoder,
+      [started(), finished()].map((event) => ({ ...event, prompt: 0 })),
+    );
     expect(() => encoder.end()).toThrow(expect.objectContaining({ code: 'upstream_incomplete' }));
   });
 });

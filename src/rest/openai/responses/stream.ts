@@ -58,25 +58,7 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
     this.#model = options.model;
   }
 
-  encode(batch: readonly ChatEvent[]): string {
-    let frames = '';
-    for (const event of batch) frames += this.#encodeEvent(event);
-    return frames;
-  }
-
-  end(): string {
-    if (!this.#isFinished) throw incomplete();
-    return '';
-  }
-
-  fail(error: GatewayError): string {
-    const begun = this.#sequence === 0 ? this.#begin() : '';
-    const broken = this.#open ? [this.#itemOf(this.#open, 'incomplete')] : [];
-    const output = [...this.#output, ...broken];
-    return begun + this.#response('response.failed', { status: 'failed', output, error });
-  }
-
-  #encodeEvent(event: ChatEvent): string {
+  encode(event: ChatEvent): string {
     switch (event.type) {
       case 'queued':
       case 'loading':
@@ -94,6 +76,18 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
       case 'finished':
         return this.#finish(event);
     }
+  }
+
+  end(): string {
+    if (!this.#isFinished) throw incomplete();
+    return '';
+  }
+
+  fail(error: GatewayError): string {
+    const begun = this.#sequence === 0 ? this.#begin() : '';
+    const broken = this.#open ? [this.#itemOf(this.#open, 'incomplete')] : [];
+    const output = [...this.#output, ...broken];
+    return begun + this.#response('response.failed', { status: 'failed', output, error });
   }
 
   #frame(type: string, members: string): string {
