@@ -82,15 +82,19 @@ const MAX_RETRY_AFTER_MS = 60_000;
 export function encodeError(error: GatewayError): ErrorBody {
   const wire = WIRE[error.code];
   const isTokenLimit = wire.type === 'requests' && error.limit === 'tokens';
-  const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
   return {
     error: {
       message: error.message,
       type: isTokenLimit ? 'tokens' : wire.type,
-      param: isMessageFault ? 'messages' : (error.param ?? null),
+      param: paramOf(error) ?? null,
       code: error instanceof ParameterError ? error.fault : wire.code,
     },
   };
+}
+
+/** The field at fault. Too long a conversation is the messages' fault, whoever found out. */
+export function paramOf({ code, param }: GatewayError): string | undefined {
+  return param ?? (code === 'context_length_exceeded' ? 'messages' : undefined);
 }
 
 /** The headers by which the official SDKs decide whether and when to try again. */

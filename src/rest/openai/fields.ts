@@ -26,6 +26,18 @@ export const keepAlive = z
       `${KEEP_ALIVE.max} seconds it has no effect, with a warning.`,
   );
 
+/** What a function says of itself, wherever an operation has it. */
+export const functionFields = {
+  name: declaredName,
+  description: z.string().nullish(),
+  parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
+  strict: z.boolean().nullish(),
+};
+
+export const imageDetail = z.enum(['auto', 'low', 'high', 'original']);
+export const IMAGE_RULE =
+  'A `data:` URI with base64. Nothing is ever fetched, so http(s) addresses are refused.';
+
 export const samplingFields = {
   temperature: numberIn(BOUNDS.temperature).nullish(),
   top_p: numberIn(BOUNDS.topP).nullish(),
@@ -46,5 +58,9 @@ export const inertFields = {
   prompt_cache_retention: inert('Without effect.'),
   prompt_cache_options: inert('Without effect.'),
 };
+
+export interface KeepAliveField {
+  readonly keep_alive?: z.output<typeof keepAlive> | null | undefined;
+}
 
 export type SamplingFields = { [K in keyof typeof samplingFields]?: z.output<(typeof samplingFields)[K]> };

@@ -3,6 +3,7 @@ import type { ImagePart, Message, TextPart } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
 import { parseDataUri } from '../../domain/image.ts';
 import { ParameterError } from '../errors.ts';
+import { IMAGE_RULE, imageDetail } from './fields.ts';
 
 const textPart = z.object({ type: z.literal('text'), text: z.string() });
 
@@ -11,10 +12,10 @@ const imagePart = z
     type: z.literal('image_url'),
     image_url: z.object({
       url: z.string().min(1),
-      detail: z.enum(['auto', 'low', 'high', 'original']).nullish(),
+      detail: imageDetail.nullish(),
     }),
   })
-  .describe('A `data:` URI with base64. Nothing is ever fetched, so http(s) addresses are refused.');
+  .describe(IMAGE_RULE);
 
 const textContent = z.union([z.string(), z.array(textPart).min(1)]);
 const name = z.string().nullish();

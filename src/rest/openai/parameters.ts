@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { BOUNDS, MAX_EMBEDDING_INPUTS, MAX_TOOLS } from '../../domain/bounds.ts';
 import {
   declaredName,
+  functionFields,
   inert,
   inertFields,
   intIn,
@@ -23,12 +24,7 @@ import type { Refusals } from './validation.ts';
 
 const functionTool = z.object({
   type: z.literal('function'),
-  function: z.object({
-    name: declaredName,
-    description: z.string().nullish(),
-    parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
-    strict: z.boolean().nullish(),
-  }),
+  function: z.object(functionFields),
 });
 
 const namedFunction = z.object({

@@ -3,7 +3,7 @@ import type { ChatRequest, EmbeddingRequest, ResponseFormat, Sampling, Tool } fr
 import { GatewayError } from '../../domain/error.ts';
 import { durationSeconds } from '../../domain/keep-alive.ts';
 import { ParameterError } from '../errors.ts';
-import type { SamplingFields } from './fields.ts';
+import type { KeepAliveField, SamplingFields } from './fields.ts';
 import { decodeMessages } from './messages.ts';
 import {
   CHAT_REFUSALS,
@@ -204,11 +204,7 @@ function decodeResponseFormat(format: ChatBody['response_format']): ResponseForm
   return { type: 'jsonSchema', name, schema };
 }
 
-export function keepAliveOf({
-  keep_alive: wish,
-}: {
-  readonly keep_alive?: string | number | null | undefined;
-}): { keepAlive?: number } {
+export function keepAliveOf({ keep_alive: wish }: KeepAliveField): { keepAlive?: number } {
   if (wish === undefined || wish === null) return {};
   return { keepAlive: typeof wish === 'number' ? wish : durationSeconds(wish) };
 }

@@ -2,6 +2,7 @@ import { GatewayError } from '../../domain/error.ts';
 import { foldChat } from '../../domain/result.ts';
 import { sendStream, withLimits } from '../answer.ts';
 import { callerOf, type Handler } from '../context.ts';
+import { paramOf } from '../errors.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { RESPONSE_REFUSALS, responseRequest } from '../openai/responses/parameters.ts';
 import { decodeResponse } from '../openai/responses/request.ts';
@@ -45,9 +46,8 @@ const RENAMED: Readonly<Record<string, string>> = {
 };
 
 function inOwnTerms(error: GatewayError): GatewayError {
-  const isMessageFault = error.code === 'context_length_exceeded' && error.param === undefined;
   // Items and messages are not counted alike, so the place within them is of no use.
-  const param = isMessageFault ? 'messages' : error.param?.replace(/^messages\[.*/, 'messages');
+  const param = paramOf(error)?.replace(/^messages\[.*/, 'messages');
   const renamed = param !== undefined && Object.hasOwn(RENAMED, param) ? RENAMED[param] : undefined;
   return renamed === undefined ? error : error.renamed(renamed);
 }

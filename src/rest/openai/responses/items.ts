@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import type { ImagePart, Message, TextPart, ToolCall } from '../../../domain/chat.ts';
 import { ParameterError } from '../../errors.ts';
+import { IMAGE_RULE, imageDetail } from '../fields.ts';
 import { decodeImage } from '../messages.ts';
 
 const textPart = z.object({ type: z.enum(['input_text', 'output_text']), text: z.string() });
@@ -9,9 +10,9 @@ const imagePart = z
   .object({
     type: z.literal('input_image'),
     image_url: z.string().min(1),
-    detail: z.enum(['auto', 'low', 'high', 'original']).nullish(),
+    detail: imageDetail.nullish(),
   })
-  .describe('A `data:` URI with base64. Nothing is ever fetched, so http(s) addresses are refused.');
+  .describe(IMAGE_RULE);
 
 const outputText = z.union([z.string(), z.array(textPart).min(1)]);
 
@@ -71,7 +72,7 @@ export function decodeItems(items: readonly Item[]): Message[] {
   let turn = emptyTurn();
   const endTurn = () => {
     const { content, toolCalls, thoughts } = turn;
-    if (content.length + toolCalls.length > 0) {
+    if (hasBegun(turn)) {
       const reasoning = thoughts.join('\n\n');
       messages.push({ role: 'assistant', content, toolCalls, ...(reasoning !== '' && { reasoning }) });
     }
@@ -83,7 +84,7 @@ export function decodeItems(items: readonly Item[]): Message[] {
       callIds.add(item.call_id);
       turn.toolCalls.push({ id: item.call_id, name: item.name, arguments: item.arguments });
     } else if (item.type === 'reasoning') {
-      if (turn.content.length + turn.toolCalls.length > 0) endTurn();
+      if (hasBegun(turn)) endTurn();
       turn.thoughts.push(...thoughtsOf(item));
     } else if (item.type === 'function_call_output') {
       endTurn();
@@ -91,7 +92,7 @@ export function decodeItems(items: readonly Item[]): Message[] {
       messages.push({ role: 'tool', toolCallId: item.call_id, content: decodeText(item.output) });
     } else if (item.type === 'item_reference') throw referenceRefused(at);
     else if (item.role === 'assistant') {
-      if (turn.content.length + turn.toolCalls.length > 0) endTurn();
+      if (hasBegun(turn)) endTurn();
       turn.content.push(...decodeTextOnly(item, at));
     } else {
       endTurn();
@@ -111,6 +112,11 @@ interface Turn {
 
 function emptyTurn(): Turn {
   return { thoughts: [], content: [], toolCalls: [] };
+}
+
+/** Whether anything was said or called: thoughts come first, and alone they are nothing. */
+function hasBegun({ content, toolCalls }: Turn): boolean {
+  return content.length + toolCalls.length > 0;
 }
 
 /** The thoughts themselves where they are there, and else what stood in for them. */

@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { BOUNDS, MAX_TOOLS } from '../../../domain/bounds.ts';
 import {
   declaredName,
+  functionFields,
   inert,
   inertFields,
   intIn,
@@ -15,13 +16,7 @@ import {
 import type { Refusals } from '../validation.ts';
 import { inputItem } from './items.ts';
 
-const functionTool = z.object({
-  type: z.literal('function'),
-  name: declaredName,
-  description: z.string().nullish(),
-  parameters: jsonObject.nullish().describe('JSON Schema of the arguments object.'),
-  strict: z.boolean().nullish(),
-});
+const functionTool = z.object({ type: z.literal('function'), ...functionFields });
 
 /** Search, shells, servers of tools and whatever else runs elsewhere: it is taken note of, so that it can be left out. */
 const otherTool = z

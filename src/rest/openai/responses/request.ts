@@ -29,6 +29,7 @@ export function decodeResponse(body: unknown): DecodedResponse {
   const parsed = parseBody(responseRequest, RESPONSE_REFUSALS, body);
   const { reasoning, top_logprobs: top } = parsed;
   const functions = requireFunctions(parsed.tools ?? []);
+  const echo = encodeEcho(parsed, functions);
   const wantsLogprobs = parsed.include?.includes('message.output_text.logprobs') || typeof top === 'number';
   return {
     request: {
@@ -45,8 +46,8 @@ export function decodeResponse(body: unknown): DecodedResponse {
       ...keepAliveOf(parsed),
     },
     stream: parsed.stream ?? false,
-    thoughts: (reasoning?.summary ?? reasoning?.generate_summary) ? 'summary' : 'content',
-    echo: encodeEcho(parsed, functions),
+    thoughts: echo.reasoning.summary === null ? 'content' : 'summary',
+    echo,
     warnings: warningsOf(parsed),
   };
 }

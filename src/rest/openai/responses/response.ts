@@ -18,7 +18,7 @@ export interface ResponseForm extends Pick<DecodedResponse, 'echo' | 'thoughts'>
 export type ItemStatus = 'in_progress' | 'completed' | 'incomplete';
 export type OutputItem = ReturnType<TextKind['item']> | ReturnType<typeof encodeCall>;
 
-/** An item that is a text, as a message and what was thought are: how it looks, and what the events of its making are called. */
+/** An item that is a text, as a message is and what was thought: how it looks, and what its events are called. */
 export interface TextKind {
   readonly prefix: string;
   /** Events: of the text, and of the part of the item that holds it. */

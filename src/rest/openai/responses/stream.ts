@@ -87,21 +87,21 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
     const begun = this.#sequence === 0 ? this.#begin() : '';
     const broken = this.#open ? [this.#itemOf(this.#open, 'incomplete')] : [];
     const output = [...this.#output, ...broken];
-    return begun + this.#response('response.failed', { status: 'failed', output, error });
+    return begun + this.#frame('response.failed', this.#response({ status: 'failed', output, error }));
   }
 
   #frame(type: string, members: string): string {
     return `event: ${type}\ndata: {"type":"${type}","sequence_number":${this.#sequence++},${members}}\n\n`;
   }
 
-  #response(type: string, state: Omit<ResponseState, 'model'>): string {
-    const response = encodeResponse(this.#options, { ...state, model: this.#model });
-    return this.#frame(type, `"response":${encodeJson(response)}`);
+  /** The response as it stands, as a member of an event. */
+  #response(state: Omit<ResponseState, 'model'>): string {
+    return `"response":${encodeJson(encodeResponse(this.#options, { ...state, model: this.#model }))}`;
   }
 
   #begin(): string {
-    const state = { status: 'in_progress', output: [] } as const;
-    return this.#response('response.created', state) + this.#response('response.in_progress', state);
+    const response = this.#response({ status: 'in_progress', output: [] });
+    return this.#frame('response.created', response) + this.#frame('response.in_progress', response);
   }
 
   #item(type: 'added' | 'done', index: number, item: OutputItem): string {
@@ -179,7 +179,7 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
     let frames = saidNothing ? this.#close('completed') + this.#openItem(MESSAGE) : '';
     frames += this.#close(status);
     const state = { status, output: this.#output, usage, timings, completedAt: this.#options.now() };
-    frames += this.#response(`response.${status}`, { ...state, warnings: this.#warnings });
+    frames += this.#frame(`response.${status}`, this.#response({ ...state, warnings: this.#warnings }));
     this.#isFinished = true;
     return frames;
   }
