@@ -179,7 +179,10 @@ async function* echo(request: ChatRequest): ChatStream {
     } else if (request.responseFormat.type !== 'text') yield [content('{"city":"Paris"}', choice)];
     else {
       const words = textOf(last?.content ?? []).split(/(?<=\s)/);
-      for (const text of words) yield [content(text, choice)];
+      for (const text of words) {
+        const logprobs = request.logprobs && { logprobs: [{ token: text, logprob: -0.1, top: [] }] };
+        yield [{ type: 'content', choice, text, ...logprobs }];
+      }
     }
   }
   yield [finished({ reasons: Array.from({ length: request.choices }, () => ({ unified, raw: 'stop' })) })];

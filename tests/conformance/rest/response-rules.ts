@@ -80,10 +80,17 @@ function describeAnswers(session: () => Session): void {
     for (const include of [[], ['message.output_text.logprobs' as const]]) {
       const request = { model: subject.models.chat, input: 'Say hello.', include };
       const { output_text, _request_id, ...body } = await client.responses.create(request);
-      response.parse(body);
-      for (const event of await collect(await client.responses.create({ ...request, stream: true }))) {
-        responseEvent.parse(event);
-      }
+      const probable = response
+        .parse(body)
+        .output.flatMap((item) =>
+          item.type === 'message' ? item.content.flatMap(({ logprobs }) => logprobs) : [],
+        );
+      expect(probable.length > 0).toBe(include.length > 0);
+      const events = await collect(await client.responses.create({ ...request, stream: true }));
+      const streamed = events
+        .map((event) => responseEvent.parse(event))
+        .flatMap((event) => (event.type === 'response.output_text.delta' ? event.logprobs : []));
+      expect(streamed.map(({ token }) => token)).toEqual(probable.map(({ token }) => token));
     }
   });
 }
