@@ -9,6 +9,7 @@ import { createHandler } from './core/chat.ts';
 import { DEMO_KEYS } from './core/demo-keys.ts';
 import { createGateway, type Gateway, type Report } from './core/gateway.ts';
 import { createKeys, type Keys } from './core/keys.ts';
+import { createPlaces } from './core/places.ts';
 import type { ChatProvider, DependencyState, Telemetry } from './core/ports.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
 import { createId, pooled } from './domain/id.ts';
@@ -59,12 +60,13 @@ export async function compose(config: Config): Promise<App> {
     backends: () => provider.backends(),
     report: () => report(),
     usageBacklog: () => shared.backlog(),
+    waiting: () => places.waiting(),
   });
   opened.defer(() => telemetry.flush());
   const { database, shared, keys, keyStore } = await openStores(config, telemetry, opened);
   const authenticator = createAuthenticator({ keys: keyStore, signals: shared.signals, telemetry, clock });
   opened.defer(() => authenticator.close());
-  const { upstream, provider } = await openFleet(config, telemetry, opened);
+  const { upstream, provider, places } = await openFleet(config, telemetry, opened);
 
   const report = (): Report => {
     const upstreamUp = provider.backends().some((backend) => backend.healthy);
@@ -78,7 +80,7 @@ export async function compose(config: Config): Promise<App> {
   };
   const shutdown = new AbortController();
   const { limiter, usage } = shared;
-  const { watch } = authenticator;
+  const adapters = { provider, places, limiter, usage, telemetry, clock };
   const gateway = createGateway({
     authenticator,
     administration: createAdministration(keys, createLedgerReader(database)),
@@ -86,7 +88,7 @@ export async function compose(config: Config): Promise<App> {
     provider,
     clock,
     createId: () => createId('', random),
-    handler: createHandler({ provider, limiter, usage, telemetry, clock, watch, deadlines: config.timeouts }),
+    handler: createHandler({ ...adapters, watch: authenticator.watch, deadlines: config.timeouts }),
     report,
     shutdown: shutdown.signal,
   });
@@ -222,5 +224,11 @@ async function openFleet(config: Config, telemetry: Telemetry, opened: AsyncDisp
   if (!provider.backends().some((backend) => backend.healthy)) {
     telemetry.log('warn', 'no Ollama server answers yet; start one, or set OLLAMA_URLS to where one is');
   }
-  return { upstream, provider };
+  const places = createPlaces({
+    perModel: upstream.parallel,
+    maxWaiting: config.maxQueue,
+    patienceMs: config.timeouts.firstEventMs,
+    clock,
+  });
+  return { upstream, provider, places };
 }

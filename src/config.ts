@@ -36,6 +36,10 @@ export interface Config {
   readonly numCtx: ReadonlyMap<string, number>;
   /** A Go duration. Absent: the backends' own default. */
   readonly keepAlive?: string;
+  /** Requests for one model that a backend works on at a time. 0: that is the backend's own affair. */
+  readonly parallel: number;
+  /** Requests that wait for a backend at most. */
+  readonly maxQueue: number;
   readonly timeouts: Timeouts;
   /** How long a client may leave an answer unread. */
   readonly clientStallMs: number;
@@ -113,6 +117,8 @@ export function loadConfig(env: NodeJS.ProcessEnv): Config {
     trustedProxies: read(VARIABLES.trustedProxies),
     numCtx: read(VARIABLES.numCtx),
     ...(keepAlive !== undefined && { keepAlive }),
+    parallel: read(VARIABLES.parallel),
+    maxQueue: read(VARIABLES.maxQueue),
     timeouts: Object.freeze({
       connectMs: read(VARIABLES.connectMs),
       firstEventMs: read(VARIABLES.firstEventMs),

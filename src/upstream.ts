@@ -5,6 +5,8 @@ export interface Upstream {
   readonly urls: readonly string[];
   /** True where the project's own simulator stands in for Ollama. */
   readonly simulated: boolean;
+  /** Requests for one model that each of them gets from this replica at a time. Infinity: as many as there are. */
+  readonly parallel: number;
   close(): Promise<void>;
 }
 
@@ -13,12 +15,22 @@ export interface Upstream {
  * process, so that the first five minutes need nothing else; never in production, where a missing Ollama must be seen.
  */
 export async function findUpstream(config: Config): Promise<Upstream> {
-  const real = { urls: config.ollamaUrls, simulated: false, close: async () => undefined };
+  const { ollamaUrls: urls, replicas } = config;
+  // Rounded up: better that a few requests wait at a server than that it waits for requests.
+  const parallel = Math.ceil(config.parallel / replicas) || Number.POSITIVE_INFINITY;
+  const real = { urls, simulated: false, parallel, close: async () => undefined };
   if (config.ollamaUrlsGiven || config.production) return real;
-  for (const url of config.ollamaUrls) if (await answers(url)) return real;
+  for (const url of urls) if (await answers(url)) return real;
   const { startSimulator } = await import('../simulator/server.ts');
-  const simulator = await startSimulator(LIKE_A_SMALL_MODEL);
-  return { urls: [simulator.url], simulated: true, close: () => simulator.close() };
+  // Nobody else's, so there is nothing to share.
+  const options = { ...LIKE_A_SMALL_MODEL, parallel: config.parallel || LIKE_A_SMALL_MODEL.parallel };
+  const simulator = await startSimulator(options);
+  return {
+    urls: [simulator.url],
+    simulated: true,
+    parallel: options.parallel,
+    close: () => simulator.close(),
+  };
 }
 
 /** Slow enough to see a model load and tokens stream, quick enough not to bore. */

@@ -94,6 +94,20 @@ export const VARIABLES = {
     expected: 'whole seconds, or a duration such as 30s, 5m or 1h30m',
     parse: parseDuration,
   }),
+  parallel: variable<number>({
+    name: 'OLLAMA_NUM_PARALLEL',
+    meaning:
+      'Requests that each Ollama server works on at a time for one model, as set there too: the others wait here, keys taking turns, and are told how many are ahead',
+    fallback: 0,
+    shown: '`0`: the servers let them wait',
+    ...integer(0, 10_000),
+  }),
+  maxQueue: variable<number>({
+    name: 'OLLAMA_MAX_QUEUE',
+    meaning: 'Most requests that a replica lets wait for those places; others get 503',
+    fallback: 512,
+    ...integer(0, 100_000),
+  }),
   corsOrigins: variable<'*' | readonly string[]>({
     name: 'CORS_ORIGINS',
     meaning: 'Origins whose pages may call the gateway, comma-separated, or `*`',
@@ -122,7 +136,7 @@ export const VARIABLES = {
   }),
   replicas: variable<number>({
     name: 'REPLICAS',
-    meaning: 'How many replicas share the limits while Redis is away',
+    meaning: 'How many replicas share the places at the Ollama servers, and the limits while Redis is away',
     fallback: 1,
     ...integer(1, 1000),
   }),
@@ -142,7 +156,7 @@ export const VARIABLES = {
   }),
   firstEventMs: variable<number>({
     name: 'FIRST_EVENT_TIMEOUT_MS',
-    meaning: 'Longest wait for the first line of an answer, while a model may be loading',
+    meaning: 'Longest wait for a place, and for the first line of an answer, while a model may be loading',
     fallback: 600_000,
     ...integer(1, MAX_TIMER_MS),
   }),

@@ -1,6 +1,7 @@
 import { GatewayError } from '../domain/error.ts';
 import type { Authenticator } from './authenticate.ts';
 import type { Handler, Step } from './call.ts';
+import type { Places } from './places.ts';
 import type { ChatProvider, Clock, Limiter, Telemetry, UsageSink } from './ports.ts';
 import { admit } from './steps/admit.ts';
 import { authorize } from './steps/authorize.ts';
@@ -13,6 +14,7 @@ import { route } from './steps/route.ts';
 
 export interface InferenceDependencies {
   readonly provider: ChatProvider;
+  readonly places: Places;
   readonly limiter: Limiter;
   readonly usage: UsageSink;
   readonly telemetry: Telemetry;

@@ -8,25 +8,18 @@ import { type Backend, canonicalModelName, type Model } from './model.ts';
 const COLD_WEIGHT = 4;
 
 /**
- * The backends to try for a model, best first: healthy, holding the model, not known to fail at it, fewest requests in
- * flight, where a backend that has to load the model first counts as having more; among equals in turn, so that several
- * idle replicas do not all choose the same.
+ * The backends to try for a model, best first: healthy, holding the model, fewest requests in flight, where a backend that
+ * has to load the model first counts as having more; among equals in turn, so that several idle replicas do not all choose
+ * the same.
  * @param turn any number that differs from request to request.
- * @param isFailing whether a backend keeps failing at the model. It comes last, and is still there where all others fail.
  */
-export function rankBackends(
-  model: string,
-  backends: readonly Backend[],
-  turn: number,
-  isFailing: (backend: Backend) => boolean,
-): readonly Backend[] {
+export function rankBackends(model: string, backends: readonly Backend[], turn: number): readonly Backend[] {
   const able = backends.filter((backend) => backend.healthy && backend.models.has(model));
   if (able.length < 2) return able;
   const start = turn % able.length;
   const inTurn = [...able.slice(start), ...able.slice(0, start)];
   const weight = (backend: Backend) => backend.inFlight + (backend.loaded.has(model) ? 0 : COLD_WEIGHT);
-  const ranked = inTurn.sort((a, b) => weight(a) - weight(b));
-  return [...ranked.filter((backend) => !isFailing(backend)), ...ranked.filter(isFailing)];
+  return inTurn.sort((a, b) => weight(a) - weight(b));
 }
 
 /** Every model that a healthy backend has, by id, in the order of the backends. */

@@ -14,7 +14,10 @@ export interface Usage {
 
 /** Where the time of one request went, in milliseconds. Local models make these worth knowing. */
 export interface Timings {
-  /** Waiting for a slot of the backend: its total, less loading, reading the prompt and generating. */
+  /**
+   * Waiting for a backend's place in the gateway, and for a slot at the backend: its total, less loading, reading the
+   * prompt and generating.
+   */
   readonly queueMs?: number;
   readonly loadMs?: number;
   readonly promptMs?: number;

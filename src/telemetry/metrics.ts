@@ -17,6 +17,8 @@ export interface MetricsOptions {
   readonly report: () => { readonly ready: boolean; readonly dependencies: readonly DependencyState[] };
   /** Read at each scrape. */
   readonly usageBacklog: () => readonly UsageBacklog[];
+  /** How many requests wait for a backend. Read at each scrape. */
+  readonly waiting: () => number;
 }
 
 export interface Metrics extends Omit<Telemetry, 'log' | 'requestEnded'> {
@@ -163,7 +165,7 @@ function createModelMetrics(registry: Registry, backends: MetricsOptions['backen
 /** What is so at the moment of a scrape. */
 function registerStates(
   registry: Registry,
-  { replica, version, backends, report, usageBacklog }: MetricsOptions,
+  { replica, version, backends, report, usageBacklog, waiting }: MetricsOptions,
 ): void {
   const registers = [registry];
   new Gauge({
@@ -190,6 +192,14 @@ function registerStates(
     collect() {
       this.reset();
       for (const { id, inFlight } of backends()) this.set({ backend: id }, inFlight);
+    },
+  });
+  new Gauge({
+    name: `${PREFIX}waiting`,
+    help: 'Requests that this replica keeps until an Ollama server has a place for them.',
+    registers,
+    collect() {
+      this.set(waiting());
     },
   });
   new Gauge({

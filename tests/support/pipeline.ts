@@ -2,6 +2,7 @@
 import type { Call, Handler, InferenceEvent } from '../../src/core/call.ts';
 import { CallNotes } from '../../src/core/call.ts';
 import { createHandler } from '../../src/core/chat.ts';
+import { createPlaces, type Places } from '../../src/core/places.ts';
 import type { ChatProvider, Limiter, Telemetry } from '../../src/core/ports.ts';
 import type { Abortable } from '../../src/core/signal.ts';
 import { type Cancellable, cancellable } from '../../src/core/stream.ts';
@@ -94,6 +95,7 @@ export function failing(error: Error): AsyncIterable<never> {
 
 export interface Pipeline {
   readonly clock: TestClock;
+  readonly places: Places;
   readonly handler: Handler;
   readonly records: UsageRecord[];
   readonly errors: (GatewayError | undefined)[];
@@ -113,11 +115,17 @@ export interface Pipeline {
   run(request?: InferenceRequest, change?: Partial<Call>): Cancellable<InferenceEvent>;
 }
 
-export function createPipeline(other?: ChatProvider): Pipeline {
+/** @param perModel requests that a backend gets at a time. */
+export function createPipeline(
+  other?: ChatProvider,
+  { perModel = Number.POSITIVE_INFINITY, maxWaiting = 100 } = {},
+): Pipeline {
   const clock = createTestClock();
+  const places = createPlaces({ perModel, maxWaiting, patienceMs: 60_000, clock });
   const scripts = new Map<string, Script[]>();
   const pipeline: Pipeline = {
     clock,
+    places,
     handler: () => {
       throw new Error('not composed yet');
     },
@@ -187,6 +195,7 @@ export function createPipeline(other?: ChatProvider): Pipeline {
   };
   const handler = createHandler({
     provider,
+    places,
     watch: (_, onInvalid) => {
       pipeline.invalidate = onInvalid;
       return () => undefined;

@@ -7,6 +7,7 @@ import { systemClock as clock } from '../../src/clock.ts';
 import { createAuthenticator } from '../../src/core/authenticate.ts';
 import { createHandler } from '../../src/core/chat.ts';
 import { createGateway } from '../../src/core/gateway.ts';
+import { createPlaces } from '../../src/core/places.ts';
 import { foldChat } from '../../src/domain/result.ts';
 import { createMemoryLimiter } from '../../src/storage/memory.ts';
 import { createLocalSignals } from '../../src/storage/signals.ts';
@@ -46,6 +47,8 @@ const gateway = createGateway({
   createId: () => crypto.randomUUID(),
   handler: createHandler({
     provider,
+    // So few that most requests wait for one.
+    places: createPlaces({ perModel: 2, maxWaiting: 100_000, patienceMs: 60_000, clock }),
     limiter,
     usage: { record: () => undefined, flush: async () => undefined },
     telemetry: SILENT,

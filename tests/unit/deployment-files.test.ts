@@ -40,6 +40,7 @@ const IMAGE_VARIABLES: Readonly<Record<string, readonly string[]>> = {
   nginx: ['NGINX_SERVER_NAMES'],
   postgres: ['POSTGRES_USER', 'POSTGRES_PASSWORD', 'POSTGRES_DB', 'POSTGRES_INITDB_ARGS'],
   redis: ['REDISCLI_AUTH'],
+  ollama: ['OLLAMA_NUM_PARALLEL'],
 };
 /** There is no embedded database here. */
 const NOT_PASSED = ['DATA_DIR'];

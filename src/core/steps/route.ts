@@ -4,6 +4,7 @@ import type { Backend } from '../../domain/model.ts';
 import { rankBackends } from '../../domain/routing.ts';
 import { type Attempt, createBreakers } from '../breakers.ts';
 import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
+import type { Place, Places } from '../places.ts';
 import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
 import type { Abortable } from '../signal.ts';
 import { type Continuation, handOver, staged } from '../stage.ts';
@@ -25,64 +26,116 @@ const COUNTS_AGAINST_BACKEND: ReadonlySet<ErrorCode> = new Set(['upstream_failed
 /** Ends with the stream of the backend that has begun to answer. */
 type Beginning = AsyncGenerator<readonly InferenceEvent[], Continuation<InferenceEvent>>;
 
-/** Candidates in order; the next one takes over only while nothing of the answer has been released. */
+/**
+ * One backend after another, where each has a place for it; the next one takes over only while nothing of the answer has
+ * been released.
+ */
 export function route(deps: {
   readonly provider: ChatProvider;
+  readonly places: Places;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }): Step {
-  const { provider, telemetry } = deps;
+  const { provider, places, telemetry } = deps;
   const breakers = createBreakers(deps);
   let turn = 0;
+
+  /** Those that have not failed at this request. One that keeps failing is no reason not to wait for another. */
+  const candidatesFor =
+    ({ model }: InferenceRequest, tried: ReadonlySet<string>, startAt: number) =>
+    () => {
+      const isFailing = (backend: Backend) => breakers.isOpen(backend.id, model);
+      const untried = rankBackends(model, provider.backends(), startAt).filter(({ id }) => !tried.has(id));
+      const sound = untried.filter((backend) => !isFailing(backend));
+      return sound.length > 0 ? sound : untried;
+    };
+
   return (next) => {
     const begin = async function* (request: InferenceRequest, call: Call): Beginning {
+      const { model } = request;
+      const tried = new Set<string>();
+      const backends = candidatesFor(request, tried, turn++);
+      const candidate = { model, keyId: call.principal.keyId, backends, signal: call.signal };
       let failure: GatewayError | undefined;
       let toldLoading = false;
-      const isFailing = (backend: Backend) => breakers.isOpen(backend.id, request.model);
-      for (const backend of rankBackends(request.model, provider.backends(), turn++, isFailing)) {
-        if (request.kind === 'chat' && !toldLoading && !backend.loaded.has(request.model)) {
-          toldLoading = true;
-          yield [loading(request.model)];
-        }
+      for (;;) {
+        const free = places.tryTake(candidate);
+        // Only chats have such events, and none of them after `loading`.
+        const tells = request.kind === 'chat' && !toldLoading;
+        const place = free === 'full' ? yield* waitFor(places.take(candidate), tells) : free;
+        if (!place) throw failure ?? noBackend();
+        const { backend } = place;
+        tried.add(backend.id);
         call.notes.backend = backend.id;
-        const attempt = breakers.begin(backend.id, request.model);
-        const sent = next(request, { ...call, backendId: backend.id });
-        const rest = watched(sent, attempt, call.signal);
+        const attempt = breakers.begin(backend.id, model);
+        const rest = watched(next(request, { ...call, backendId: backend.id }), place, attempt, call.signal);
+        let isBegun = false;
         try {
+          if (request.kind === 'chat' && !toldLoading && !backend.loaded.has(model)) {
+            toldLoading = true;
+            yield [{ type: 'loading', model }];
+          }
+          isBegun = true;
           return { first: await rest.next(), rest };
         } catch (thrown) {
           failure = toGatewayError(thrown);
           if (call.signal.aborted || !WORTH_ANOTHER_BACKEND.has(failure.code)) throw failure;
           logFailover(telemetry, backend, failure);
+        } finally {
+          // What has begun leaves its place at its own end.
+          if (!isBegun) place.leave();
         }
       }
-      throw failure ?? noBackend();
     };
     return (request, call) => handOver(begin(request, call));
   };
 }
 
-/** An answer whose end, which may be long after its beginning, is told to the breaker. */
+/** @param tells whether positions become events. */
+async function* waitFor(
+  positions: ReturnType<Places['take']>,
+  tells: boolean,
+): AsyncGenerator<readonly InferenceEvent[], Place | undefined> {
+  try {
+    for (;;) {
+      const { done, value } = await positions.next();
+      if (done) return value;
+      if (tells) yield [{ type: 'queued', position: value }];
+    }
+  } finally {
+    await positions.return(undefined);
+  }
+}
+
+/** An answer whose end, which may be long after its beginning, leaves the place and is told to the breaker. */
 function watched(
   answer: ReturnType<Handler>,
+  { waitedMs, leave }: Place,
   attempt: Attempt,
   signal: Abortable,
 ): Cancellable<InferenceEvent> {
   return staged({
     open: () => answer,
     pass(batch) {
-      if (batch.at(-1)?.type === 'finished') attempt.succeeded();
-      return batch;
+      if (batch.at(-1)?.type !== 'finished') return batch;
+      attempt.succeeded();
+      return waitedMs > 0 ? batch.map((event) => delayed(event, waitedMs)) : batch;
     },
     fail(thrown) {
       if (!signal.aborted && COUNTS_AGAINST_BACKEND.has(toGatewayError(thrown).code)) attempt.failed();
       return thrown;
     },
+    close() {
+      leave();
+    },
   });
 }
 
-function loading(model: string): InferenceEvent {
-  return { type: 'loading', model };
+/** The last event with the wait for a place as part of that for the backend. */
+function delayed(event: InferenceEvent, waitedMs: number): InferenceEvent {
+  if (event.type !== 'finished') return event;
+  const queueMs = (event.timings.queueMs ?? 0) + waitedMs;
+  return { ...event, timings: { ...event.timings, queueMs } };
 }
 
 function logFailover(telemetry: Telemetry, backend: Backend, failure: GatewayError): void {

@@ -365,6 +365,178 @@ describe('a backend that keeps failing', () => {
   });
 });
 
+describe('a request for a backend whose places are taken', () => {
+  /** A backend with one place, which is taken until `finishFirst`. */
+  const busy = async () => {
+    const pipeline = createPipeline(undefined, { perModel: 1, maxWaiting: 2 });
+    let end = () => {};
+    const ended = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      await Promise.race([untilAborted(signal), ended]);
+      yield [content('Hi'), finished()];
+    });
+    const first = pipeline.run(undefined, { id: 'first' });
+    await first.next();
+    const finishFirst = async () => {
+      end();
+      await collect(first);
+    };
+    return { pipeline, finishFirst };
+  };
+
+  test('is told how many are ahead, and then gets its answer with the time that it has waited', async () => {
+    const { pipeline, finishFirst } = await busy();
+    const second = collect(pipeline.run());
+    pipeline.script('ollama-1', answer);
+    await pipeline.clock.advance(1500);
+    await finishFirst();
+    const events = await second;
+    assertGrammar(events as ChatEvent[]);
+    expect(events[0]).toEqual({ type: 'queued', position: 0 });
+    expect(events.at(-1)).toMatchObject({ type: 'finished', timings: { queueMs: 1500, totalMs: 1500 } });
+    expect(pipeline.records.at(-1)).toMatchObject({ status: 'ok', timings: { queueMs: 1500 } });
+  });
+
+  test('adds its wait to that which the backend tells of', async () => {
+    const { pipeline, finishFirst } = await busy();
+    const second = collect(pipeline.run());
+    pipeline.script('ollama-1', async function* () {
+      yield [started(), { ...finished(), timings: { queueMs: 20, loadMs: 3 } } as ChatEvent];
+    });
+    await pipeline.clock.advance(1500);
+    await finishFirst();
+    expect((await second).at(-1)).toMatchObject({ timings: { queueMs: 1520, loadMs: 3 } });
+  });
+
+  test('goes to the backend that has one, though another is better', async () => {
+    const { pipeline } = await busy();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2', { inFlight: 9 })];
+    pipeline.script('ollama-2', answer);
+    expect((await collect(pipeline.run())).map(({ type }) => type)).not.toContain('queued');
+    expect(pipeline.asked.map((one) => one.backend)).toEqual(['ollama-1', 'ollama-2']);
+  });
+
+  test('waits for the one that works rather than for the failure of another, and tries that one only once', async () => {
+    const { pipeline, finishFirst } = await busy();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2', { loaded: new Set() })];
+    pipeline.script('ollama-2', fail('upstream_unavailable'));
+    const second = collect(pipeline.run());
+    pipeline.script('ollama-1', answer);
+    await pipeline.clock.advance(2000);
+    await finishFirst();
+    assertGrammar((await second) as ChatEvent[]);
+    expect(pipeline.asked.map((one) => one.backend)).toEqual(['ollama-1', 'ollama-2', 'ollama-1']);
+  });
+
+  test('fails with what the last backend said where the others have gone meanwhile', async () => {
+    const { pipeline } = await busy();
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2')];
+    pipeline.script('ollama-2', fail('upstream_failed'));
+    const second = codeOf(collect(pipeline.run()));
+    await pipeline.clock.advance(0);
+    pipeline.backends = [backend('ollama-1', { healthy: false }), backend('ollama-2')];
+    await pipeline.clock.advance(1000);
+    expect(await second).toBe('upstream_failed');
+  });
+
+  test('is refused where too many wait already, and charged nothing', async () => {
+    const { pipeline } = await busy();
+    const waiting = [pipeline.run(undefined, { id: 'a' }), pipeline.run(undefined, { id: 'b' })];
+    for (const one of waiting) expect((await one.next()).value).toMatchObject([{ type: 'queued' }]);
+    const refused = pipeline.run(undefined, { id: 'refused' }).next();
+    await expect(refused).rejects.toMatchObject({
+      code: 'upstream_busy',
+      retryAfterMs: 5000,
+      retryable: true,
+    });
+    expect(pipeline.settled).toEqual([{ id: 'refused', tokens: 0 }]);
+    expect(pipeline.records).toEqual([
+      expect.objectContaining({ status: 'error', errorCode: 'upstream_busy' }),
+    ]);
+  });
+
+  test('that is left while it waits never reaches the backend and is charged nothing', async () => {
+    const { pipeline, finishFirst } = await busy();
+    const second = pipeline.run();
+    await second.next();
+    const pending = codeOf(second.next());
+    await pipeline.clock.advance(0);
+    await second.return?.();
+    expect(await pending).toBe('client_closed');
+    await finishFirst();
+    expect(pipeline.asked).toHaveLength(1);
+    expect(pipeline.settled[0]).toEqual({ id: 'call_1', tokens: 0 });
+    expect(pipeline.records[0]).toMatchObject({ status: 'cancelled', usage: {} });
+  });
+
+  test('that is left between two positions leaves the line', async () => {
+    const { pipeline } = await busy();
+    const second = pipeline.run();
+    await second.next();
+    expect(pipeline.places.waiting()).toBe(1);
+    await second.return?.();
+    expect(pipeline.places.waiting()).toBe(0);
+  });
+
+  test('ends with the reason for which it is ended while it waits', async () => {
+    const { pipeline } = await busy();
+    const pending = codeOf(collect(pipeline.run()));
+    await pipeline.clock.advance(0);
+    pipeline.invalidate(new GatewayError('invalid_api_key', 'revoked'));
+    expect(await pending).toBe('invalid_api_key');
+  });
+
+  test.each([
+    ['before its answer', 'upstream_unavailable' as const],
+    ['for good', 'invalid_request' as const],
+  ])('gets the place of one that fails %s', async (_, code) => {
+    const pipeline = createPipeline(undefined, { perModel: 1 });
+    pipeline.script('ollama-1', fail(code));
+    for (let n = 0; n < 3; n++) expect(await codeOf(collect(pipeline.run()))).toBe(code);
+  });
+
+  test('gets the place of one that is left while its model is loading, and of one left in the middle', async () => {
+    const pipeline = createPipeline(undefined, { perModel: 1 });
+    pipeline.backends = [backend('ollama-1', { loaded: new Set() })];
+    pipeline.script('ollama-1', async function* (signal) {
+      yield [started()];
+      await untilAborted(signal);
+    });
+    for (const batches of [1, 2]) {
+      const stream = pipeline.run();
+      for (let n = 0; n < batches; n++) await stream.next();
+      await stream.return?.();
+    }
+    pipeline.script('ollama-1', answer);
+    expect((await collect(pipeline.run())).map(({ type }) => type)).not.toContain('queued');
+  });
+
+  test('hears of the wait once, however many choices it asks for, and all of them are answered', async () => {
+    const pipeline = createPipeline(undefined, { perModel: 1 });
+    pipeline.script('ollama-1', answer);
+    const events = await collect(pipeline.run(chatRequest({ choices: 3 })));
+    assertGrammar(events as ChatEvent[]);
+    expect(events.at(-1)).toMatchObject({ type: 'finished', reasons: [{}, {}, {}] });
+  });
+
+  test('that is for embeddings waits without a word', async () => {
+    const { pipeline, finishFirst } = await busy();
+    const able = model('llama3.1:8b', ['embedding']);
+    pipeline.backends = [backend('ollama-1', { models: new Map([[able.id, able]]) })];
+    const embedded: Script = async function* () {
+      yield [{ type: 'embedded', vectors: [], model: 'm', backend: 'b', warnings: [] } as never, finished()];
+    };
+    const second = collect(pipeline.run({ kind: 'embedding', model: 'llama3.1:8b', inputs: ['a'] } as never));
+    pipeline.script('ollama-1', embedded);
+    await pipeline.clock.advance(1000);
+    await finishFirst();
+    expect((await second).map(({ type }) => type)).toEqual(['embedded', 'finished']);
+  });
+});
+
 describe('a caller who leaves', () => {
   const hanging = async function* (signal: Abortable) {
     await untilAborted(signal);

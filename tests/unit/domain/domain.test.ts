@@ -92,10 +92,8 @@ describe('model names', () => {
 });
 
 describe('routing', () => {
-  const noneFails = () => false;
-
   const order = (turn: number, ...list: Parameters<typeof rankBackends>[1]) =>
-    rankBackends('llama3.1:8b', list, turn, noneFails).map((one) => one.id);
+    rankBackends('llama3.1:8b', list, turn).map((one) => one.id);
 
   test('prefers fewest in flight, then takes turns', () => {
     expect(order(0, backend('busy', { inFlight: 2 }), backend('idle'))).toEqual(['idle', 'busy']);
@@ -118,14 +116,8 @@ describe('routing', () => {
       backend('bare', { models: new Map() }),
       backend('good'),
     ];
-    expect(rankBackends('llama3.1:8b', list, 5, noneFails).map((one) => one.id)).toEqual(['good']);
+    expect(rankBackends('llama3.1:8b', list, 5).map((one) => one.id)).toEqual(['good']);
     expect([...servedModels(list).keys()]).toEqual(['llama3.1:8b']);
-  });
-
-  test('puts a backend that keeps failing last, and does not leave it out', () => {
-    const list = [backend('failing'), backend('busy', { inFlight: 9 })];
-    const order = rankBackends('llama3.1:8b', list, 0, (one) => one.id === 'failing');
-    expect(order.map((one) => one.id)).toEqual(['busy', 'failing']);
   });
 
   test('a model known only to a backend that is away is still known', () => {

@@ -33,6 +33,7 @@ function start(options: { level?: LogLevel; models?: readonly string[] } = {}) {
     backends: () => backends,
     report: () => ({ ready: backends.some(({ healthy }) => healthy), dependencies }),
     usageBacklog: () => backlog,
+    waiting: () => 3,
     destination: { write: (line) => lines.push(line) },
   });
   return {
@@ -302,6 +303,7 @@ describe('metrics', () => {
       'llm_gateway_backend_up{backend="ollama-2"} 0',
     ]);
     backends.pop();
+    expect(await samples('waiting')).toEqual(['llm_gateway_waiting 3']);
     expect(await samples('backend_in_flight')).toEqual([
       'llm_gateway_backend_in_flight{backend="ollama-1"} 2',
     ]);
