@@ -49,10 +49,13 @@ export async function startGateway(env: Readonly<Record<string, string>> = {}): 
   return { url: `http://127.0.0.1:${port}`, ...launched };
 }
 
-/** As `startGateway`, without waiting for it to listen. */
-export function launchGateway(env: Readonly<Record<string, string>>): LaunchedGateway {
+/** As `startGateway`, without waiting for it to listen. @param command what runs it, in the project's folder. */
+export function launchGateway(
+  env: Readonly<Record<string, string>>,
+  [program, ...args]: readonly [string, ...string[]] = [process.execPath, 'src/main.ts'],
+): LaunchedGateway {
   const dataDir = mkdtempSync(join(tmpdir(), 'llm-gateway-data-'));
-  const child = spawn(process.execPath, ['src/main.ts'], {
+  const child = spawn(program, args, {
     cwd: ROOT,
     env: { PATH: process.env['PATH'] ?? '', PORT: '0', DATA_DIR: dataDir, SHUTDOWN_GRACE_MS: '5000', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],

@@ -83,6 +83,17 @@ describe('SIGTERM', () => {
     expect(await redis.command('HLEN', `llmgw:{${key.keyId}}:held`)).toBe(0);
   });
 
+  test('to npm, where that has started it, ends the gateway too, and in order', async () => {
+    const env = { DATABASE_URL: databaseUrl, REDIS_URL: redis.url, OLLAMA_URLS: ollama.url };
+    const npm = launchGateway(env, ['npm', 'start']);
+    const { port } = await npm.untilLog((line) => line['msg'] === 'listening');
+    const isUp = () => statusOf(fetch(`http://127.0.0.1:${port}/health`)).catch(() => 'refused');
+    expect(await isUp()).toBe(200);
+    expect(await npm.stop()).toBe(0);
+    await npm.untilLog((line) => line['msg'] === 'stopping');
+    expect(await isUp()).toBe('refused');
+  });
+
   test('past the grace ends a stream with an error frame; further signals change nothing', async () => {
     const gateway = await startShared({ SHUTDOWN_GRACE_MS: '800' });
     const { key, secret } = await operator.createKey();

@@ -363,7 +363,7 @@ describe('the Dockerfile', () => {
     expect(valuesOf('ENV').join(' ')).toContain('NODE_ENV=production');
     // As `npm start` does, flags included.
     const { start } = JSON.parse(readText('package.json')).scripts;
-    expect(valuesOf('CMD').map((command) => JSON.parse(command).join(' '))).toEqual([start]);
+    expect(valuesOf('CMD').map((command) => `exec ${JSON.parse(command).join(' ')}`)).toEqual([start]);
     expect(valuesOf('ENTRYPOINT')).toEqual([]);
   });
 
