@@ -22,6 +22,7 @@ export function assertCapable(request: InferenceRequest, model: Model): void {
     return;
   }
   need('completion', 'chat', 'model');
+  if (request.suffix !== undefined) need('insert', 'filling in the middle of a text', 'suffix');
   if (request.tools.length > 0 && request.toolChoice.type !== 'none') need('tools', 'tools', 'tools');
   const image = request.messages.findIndex((message) =>
     message.content.some((part) => part.type === 'image'),

@@ -9,6 +9,11 @@ export interface ChatRequest {
   readonly model: string;
   /** At least one. */
   readonly messages: readonly Message[];
+  /**
+   * What comes after a gap: the answer is what belongs between the text of the only message, a user's, and this. Not
+   * empty.
+   */
+  readonly suffix?: string;
   /** Empty when the model may call nothing. */
   readonly tools: readonly Tool[];
   readonly toolChoice: ToolChoice;

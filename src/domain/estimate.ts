@@ -32,7 +32,7 @@ export function boundOutputTokens(request: InferenceRequest): {
 }
 
 function estimateChatPrompt(request: ChatRequest): number {
-  let tokens = 0;
+  let tokens = tokensIn(request.suffix?.length ?? 0);
   for (const message of request.messages) {
     tokens += TOKENS_PER_MESSAGE + tokensIn(textOf(message.content).length);
     for (const part of message.content) if (part.type === 'image') tokens += TOKENS_PER_IMAGE;

@@ -19,6 +19,8 @@ beforeAll(async () => {
       { name: 'nomic-embed-text:latest' },
       { name: 'qwen3:8b', capabilities: ['completion', 'tools', 'thinking'] },
       { name: 'llava:7b', capabilities: ['completion', 'vision'] },
+      { name: 'qwen2.5-coder:7b', capabilities: ['completion', 'insert'] },
+      { name: 'qwen2.5-coder:7b', capabilities: ['completion', 'tools', 'insert'] },
     ],
   });
   fleet = await startFleet([simulator.url], { numCtx: new Map([['phi3:mini', 2048]]) });
@@ -113,6 +115,32 @@ describe('chat', () => {
     const image = { type: 'image', base64: 'aGVsbG8=', mediaType: 'image/png' } as const;
     await result({ model: 'llava:7b', messages: [{ role: 'user', content: [image] }] });
     expect(sent()['messages']).toEqual([{ role: 'user', content: '', images: ['aGVsbG8='] }]);
+  });
+
+  test('what belongs into a gap is asked for as such, and comes like any other text', async () => {
+    const gap = { model: 'qwen2.5-coder:7b', messages: [user('function one() {')], suffix: '}' };
+    simulator.script({ text: ' return 1; ' });
+    const filled = await result({ ...gap, sampling: { maxOutputTokens: 20 }, logprobs: { top: 1 } });
+    expect(filled.choices[0]).toMatchObject({ text: ' return 1; ', finish: { unified: 'stop' } });
+    expect(filled.choices[0]?.logprobs.length).toBeGreaterThan(0);
+    expect(filled.usage.completionTokens).toBeGreaterThan(0);
+    const { path, body } = simulator.requests().at(-1) ?? {};
+    expect(path).toBe('/api/generate');
+    expect(body).toEqual({
+      model: 'qwen2.5-coder:7b',
+      prompt: 'function one() {',
+      suffix: '}',
+      stream: true,
+      truncate: false,
+      options: { num_predict: 20 },
+      logprobs: true,
+      top_logprobs: 1,
+    });
+  });
+
+  test('a gap that the model cannot fill is refused by the server, too', async () => {
+    const { error } = await answer({ model: 'phi3:mini', suffix: '}' });
+    expect(error).toMatchObject({ code: 'capability_missing', param: 'suffix' });
   });
 
   test('the context size is the configured one or none', async () => {

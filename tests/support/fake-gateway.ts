@@ -23,6 +23,7 @@ export const FAKE_MODELS: readonly Model[] = [
     modifiedAt: new Date('2026-01-02T03:04:05Z'),
   },
   { id: 'nomic-embed-text:latest', capabilities: ['embedding'] },
+  { id: 'qwen2.5-coder:7b', capabilities: ['completion', 'insert'] },
   { id: 'acme/bot:1b', capabilities: ['completion'] },
 ];
 

@@ -2,10 +2,11 @@ import { randomBytes } from 'node:crypto';
 import type { Abortable } from '../../core/signal.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
 import type { ChatEvent } from '../../domain/event.ts';
+import type { Model } from '../../domain/model.ts';
 import type { Visit, WatchedBackend } from './backend.ts';
 import type { OllamaClient } from './client.ts';
 import { ChatDecoder } from './decode.ts';
-import { encodeChat, type Settings, withinStack } from './encode.ts';
+import { encodeChat, encodeInsertion, type Settings, withinStack } from './encode.ts';
 import type { BodyReader, Exchange } from './exchange.ts';
 
 /** What is asked. For the rest see `ChatProvider.chat`. */
@@ -112,11 +113,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
     const { backend, client } = this.#find();
     this.#backend = backend;
     const model = backend.seen.models.get(request.model);
-    const { body, ...context } = withinStack(() => {
-      const encoded = encodeChat(request, model, settings);
-      const constrained = encoded.body.format !== undefined;
-      return { ...encoded, body: JSON.stringify(encoded.body), constrained };
-    });
+    const { path, body, ...context } = withinStack(() => encode(request, model, settings));
     this.#decoder = new ChatDecoder({
       ...context,
       model: request.model,
@@ -127,7 +124,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
     });
     const visit = backend.enter(signal);
     this.#visit = visit;
-    const exchange = await client.open({ path: '/api/chat', body }, visit.signal);
+    const exchange = await client.open({ path, body }, visit.signal);
     visit.answered();
     this.#exchange = exchange;
     // Left while nobody had anything to leave.
@@ -150,4 +147,16 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
     else this.#exchange?.cancel();
     this.#visit?.leave();
   }
+}
+
+/** Where to send what, and what has to be known of it to read the answer. */
+function encode(request: ChatRequest, model: Model | undefined, settings: Settings) {
+  const { suffix } = request;
+  if (suffix !== undefined) {
+    const { body, warnings } = encodeInsertion(request, suffix, settings);
+    return { path: '/api/generate', body: JSON.stringify(body), warnings, constrained: false } as const;
+  }
+  const { body, ...rest } = encodeChat(request, model, settings);
+  const constrained = body.format !== undefined;
+  return { path: '/api/chat', body: JSON.stringify(body), ...rest, constrained } as const;
 }

@@ -24,7 +24,7 @@ export interface ChatContext {
 /** A forced answer is held back as a whole; this is as much as a tool call may be, in characters. */
 const MAX_FORCED_CHARACTERS = 16 * 1024 * 1024;
 
-/** Bytes of a `/api/chat` answer in, events out. Pure but for the random ids of calls that come without one. */
+/** Bytes of an answer of `/api/chat` or `/api/generate` in, events out. Pure but for the random ids of calls that come without one. */
 export class ChatDecoder {
   readonly #lines = createLineSplitter();
   readonly #answer: Answer;
@@ -115,7 +115,7 @@ class Answer {
       throw decodeErrorLine(line, { backend, promptField: 'messages' });
     }
     this.#start(events);
-    const message = line['message'];
+    const message = line['message'] ?? toMessage(line);
     if (isWireObject(message)) this.#readMessage(message, line, events);
     else if (message !== undefined && message !== null) throw incomplete('a message of the wrong type');
     if (line['done'] === true) this.#finish(line, events);
@@ -202,6 +202,11 @@ function parseLine(text: string): WireObject | undefined {
   }
   if (!isWireObject(line)) throw incomplete('a line that is not an object');
   return line;
+}
+
+/** What `/api/generate` says: its pieces of text, and of thoughts, are in the line itself. */
+function toMessage({ response: content, thinking }: WireObject): WireObject | undefined {
+  return content === undefined ? undefined : { content, thinking };
 }
 
 function readText(value: unknown): string {

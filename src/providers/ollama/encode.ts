@@ -13,6 +13,8 @@ import {
   isWireObject,
   type WireChatRequest,
   type WireEmbedRequest,
+  type WireGenerateRequest,
+  type WireGeneration,
   type WireMessage,
   type WireOptions,
 } from './wire.ts';
@@ -36,6 +38,13 @@ export interface EncodedChat {
   readonly forced?: ForcedCall;
 }
 
+/** The same for a text with a gap. */
+export interface EncodedInsertion {
+  readonly body: WireGenerateRequest;
+  /** As of a chat. */
+  readonly warnings: readonly string[];
+}
+
 export interface EncodedEmbedding {
   readonly body: WireEmbedRequest;
   /** As of a chat. */
@@ -55,27 +64,42 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
   const think = encodeThink(request, model, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
-  const options = encodeOptions(request.sampling, contextSize(request.model, settings));
-  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
     warnings,
     ...(forced && { forced }),
     body: {
-      model: request.model,
       messages: forced ? withInstruction(messages, forced.instruction) : messages,
-      stream: true,
-      // A prompt that does not fit is an error for the caller to see. Ollama's default drops the oldest messages and
-      // says nothing. `shift`, which makes room while the answer grows, stays with the model's default: it is fixed
-      // when a model is loaded, so that another value would cost a reload.
-      truncate: false,
+      ...encodeShared(request, settings, warnings),
       ...(tools.length > 0 && { tools: tools.map(encodeTool) }),
       ...(format !== undefined && { format }),
       ...(think !== undefined && { think }),
-      ...(options && { options }),
-      ...(keepAlive !== undefined && { keep_alive: keepAlive }),
-      ...(request.logprobs && { logprobs: true }),
-      ...(request.logprobs && request.logprobs.top > 0 && { top_logprobs: request.logprobs.top }),
     },
+  };
+}
+
+/** A request with a suffix as the body of `/api/generate`, as chats have no gaps. */
+export function encodeInsertion(request: ChatRequest, suffix: string, settings: Settings): EncodedInsertion {
+  const warnings: string[] = [];
+  const prompt = request.messages.map(({ content }) => textOf(content)).join('');
+  return { body: { prompt, suffix, ...encodeShared(request, settings, warnings) }, warnings };
+}
+
+/** @param warnings gets what comes of it. */
+function encodeShared(request: ChatRequest, settings: Settings, warnings: string[]): WireGeneration {
+  const { logprobs } = request;
+  const options = encodeOptions(request.sampling, contextSize(request.model, settings));
+  const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
+  return {
+    model: request.model,
+    stream: true,
+    // A prompt that does not fit is an error for the caller to see. Ollama's default drops the oldest messages and says
+    // nothing. `shift`, which makes room while the answer grows, stays with the model's default: it is fixed when a
+    // model is loaded, so that another value would cost a reload.
+    truncate: false,
+    ...(options && { options }),
+    ...(keepAlive !== undefined && { keep_alive: keepAlive }),
+    ...(logprobs && { logprobs: true }),
+    ...(logprobs && logprobs.top > 0 && { top_logprobs: logprobs.top }),
   };
 }
 

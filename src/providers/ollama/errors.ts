@@ -124,6 +124,7 @@ const KNOWN_FAILURES: readonly KnownFailure[] = [
 
 const CAPABILITY_PARAMS: Readonly<Record<string, string>> = {
   tools: 'tools',
+  insert: 'suffix',
   thinking: 'reasoning_effort',
   images: 'messages',
   vision: 'messages',

@@ -4,20 +4,30 @@
  */
 import type { JsonObject } from '../../domain/chat.ts';
 
-/** Body of `POST /api/chat`. */
-export interface WireChatRequest {
+/** What the bodies of `POST /api/chat` and `POST /api/generate` share. */
+export interface WireGeneration {
   readonly model: string;
-  readonly messages: readonly WireMessage[];
   readonly stream: true;
   readonly truncate: false;
-  readonly tools?: readonly WireTool[];
-  /** `json`, or a JSON Schema that the answer is held to. */
-  readonly format?: 'json' | JsonObject;
-  readonly think?: boolean | 'low' | 'medium' | 'high' | 'max';
   readonly options?: WireOptions;
   readonly keep_alive?: number | string;
   readonly logprobs?: true;
   readonly top_logprobs?: number;
+}
+
+/** Body of `POST /api/chat`. */
+export interface WireChatRequest extends WireGeneration {
+  readonly messages: readonly WireMessage[];
+  readonly tools?: readonly WireTool[];
+  /** `json`, or a JSON Schema that the answer is held to. */
+  readonly format?: 'json' | JsonObject;
+  readonly think?: boolean | 'low' | 'medium' | 'high' | 'max';
+}
+
+/** Body of `POST /api/generate`, as far as it fills in the middle of a text. */
+export interface WireGenerateRequest extends WireGeneration {
+  readonly prompt: string;
+  readonly suffix: string;
 }
 
 export interface WireMessage {

@@ -145,6 +145,10 @@ export const completionRequest = z
       .union([z.string(), z.array(z.string()).min(1).max(128)])
       .describe('Text. Each prompt of a list is answered by itself, one after the other.'),
     max_tokens: maxTokens.nullish().describe('16 where absent.'),
+    suffix: z
+      .string()
+      .nullish()
+      .describe('What comes after the gap that the answer fills, for models with the capability `insert`.'),
     echo: z.boolean().nullish().describe('The prompt before the answer. Not together with `logprobs`.'),
     logprobs: z.int().min(0).max(5).nullish(),
     best_of: z.int().min(1).nullish().describe('No more than `n`.'),
@@ -158,7 +162,6 @@ export const completionRequest = z
   });
 
 export const COMPLETION_REFUSALS: Refusals = {
-  suffix: { reason: 'Inserting text is not supported.', harmless: (value) => value === '' },
   logit_bias: { reason: 'The backends have no such control.', harmless: isEmptyObject },
 };
 

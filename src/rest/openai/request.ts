@@ -82,6 +82,14 @@ export function decodeCompletion(body: unknown): DecodedCompletion {
       'At most 128 choices, over all prompts together.',
     );
   }
+  const suffix = parsed.suffix || undefined;
+  if (suffix !== undefined && prompts.includes('')) {
+    throw new ParameterError(
+      'invalid_value',
+      'prompt',
+      "Invalid value for 'prompt': with a 'suffix' it must not be empty.",
+    );
+  }
   const logprobs = parsed.logprobs ?? undefined;
   if (parsed.echo && logprobs !== undefined) {
     throw unsupported('logprobs', 'The log probabilities of an echoed prompt are not known.');
@@ -91,6 +99,7 @@ export function decodeCompletion(body: unknown): DecodedCompletion {
       kind: 'chat',
       model: parsed.model,
       messages: [{ role: 'user', content: [{ type: 'text', text: prompt }] }],
+      ...(suffix !== undefined && { suffix }),
       tools: [],
       toolChoice: { type: 'none' },
       parallelToolCalls: true,

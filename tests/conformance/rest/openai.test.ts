@@ -13,7 +13,12 @@ import { describeConformance } from './suite.ts';
 
 describeConformance('the façade over a scripted gateway', async () => {
   const { url, close } = await startRestServer();
-  const models = { chat: 'llama3.1:8b', embedding: 'nomic-embed-text:latest', namespaced: 'acme/bot:1b' };
+  const models = {
+    chat: 'llama3.1:8b',
+    embedding: 'nomic-embed-text:latest',
+    insert: 'qwen2.5-coder:7b',
+    namespaced: 'acme/bot:1b',
+  };
   return { url, key: FAKE_KEY, models, weatherQuestion: 'What is the weather in Paris?', close };
 });
 

@@ -99,4 +99,16 @@ export function describeModelsAndCompletions(session: () => Session): void {
     }
     expect(streamed).toBe(whole.choices[0]?.text);
   });
+
+  test('OAI-46 MUST answer what belongs between a prompt and its suffix', async () => {
+    const { subject, client } = session();
+    const request = { model: subject.models.insert, prompt: 'function one() {', suffix: '}' };
+    const whole = await client.completions.create(request);
+    expect(whole.choices[0]?.text).toMatch(/./);
+    let streamed = '';
+    for await (const chunk of await client.completions.create({ ...request, stream: true })) {
+      streamed += chunk.choices[0]?.text ?? '';
+    }
+    expect(streamed).toBe(whole.choices[0]?.text);
+  });
 }

@@ -47,6 +47,7 @@ const RULES: Readonly<Record<string, readonly [rule: string, file: string, title
   'OAI-43': ['slashes in model names', `${SUITE}/resource-rules.ts`],
   'OAI-44': ['unknown models', `${SUITE}/resource-rules.ts`],
   'OAI-45': ['echo', `${SUITE}/resource-rules.ts`],
+  'OAI-46': ['gaps', `${SUITE}/resource-rules.ts`],
   'OAI-50': ['AuthenticationError', `${SUITE}/refusal-rules.ts`],
   'OAI-51': ['NotFoundError, before a stream', `${SUITE}/refusal-rules.ts`],
   'OAI-52': ['unsupported parameters by name', `${SUITE}/refusal-rules.ts`],

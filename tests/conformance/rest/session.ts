@@ -8,7 +8,12 @@ export interface Subject {
   /** A key with the scopes of inference, not limited. */
   readonly key: string;
   /** A model that can call tools, one that can embed, and one whose name has a slash. */
-  readonly models: { readonly chat: string; readonly embedding: string; readonly namespaced: string };
+  readonly models: {
+    readonly chat: string;
+    readonly embedding: string;
+    readonly insert: string;
+    readonly namespaced: string;
+  };
   /** A message at which the chat model, left to itself, calls `get_weather` for some city. */
   readonly weatherQuestion: string;
   close(): Promise<void>;

@@ -132,6 +132,7 @@ describe('refusals', () => {
       { model: 'phi3:mini', tools: [{ name: 'f' }] },
       'capability_missing',
     ],
+    ['a gap for a model that cannot fill it', {}, { suffix: '}' }, 'capability_missing'],
     [
       'an image for a model without eyes',
       {},

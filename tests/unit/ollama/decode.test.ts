@@ -49,6 +49,27 @@ function finishedOf({ events }: Outcome): Finished {
   return event;
 }
 
+describe('an answer that fills a gap', () => {
+  const piece = (response: unknown, rest: object = {}) =>
+    `${JSON.stringify({ model: 'm', created_at: 'now', response, done: false, ...rest })}\n`;
+  const end = piece('', { done: true, done_reason: 'stop', context: [1, 2, 3], eval_count: 2 });
+
+  test('is text, with thoughts where there are any', () => {
+    const { events } = read(piece('', { thinking: 'Hm.' }) + piece('return') + piece(' 1;') + end);
+    expect(events).toMatchObject([
+      { type: 'started' },
+      { type: 'reasoning', text: 'Hm.' },
+      { type: 'content', text: 'return' },
+      { type: 'content', text: ' 1;' },
+      { type: 'finished', usage: { completionTokens: 2 } },
+    ]);
+  });
+
+  test.each([1, [], {}])('breaks off at a piece that is no text: %j', (response) => {
+    expect(read(piece(response) + end).failure).toMatchObject({ code: 'upstream_incomplete' });
+  });
+});
+
 describe('text', () => {
   test('says the same whether its line is recognised at sight or parsed, be it JSON or not', () => {
     const nearly = fc.tuple(

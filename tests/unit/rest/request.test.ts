@@ -358,12 +358,22 @@ describe('a completion request', () => {
     expect(completion({ echo: true }).echoes).toEqual(['p']);
   });
 
+  test('has a gap where there is something after it', () => {
+    const suffixes = (over: object) => completion(over).requests.map(({ suffix }) => suffix);
+    expect(suffixes({ suffix: 'after', prompt: ['a', 'b'] })).toEqual(['after', 'after']);
+    expect([...suffixes({ suffix: '' }), ...suffixes({ suffix: null, prompt: '' })]).toEqual([
+      undefined,
+      undefined,
+    ]);
+  });
+
   test.each([
     [{ prompt: undefined }, 'prompt', 'missing_required_parameter'],
     [{ prompt: [] }, 'prompt', 'empty_array'],
     [{ prompt: [1, 2] }, 'prompt', 'unsupported_value'],
     [{ prompt: [[1], [2]] }, 'prompt', 'unsupported_value'],
-    [{ suffix: 'x' }, 'suffix', 'unsupported_parameter'],
+    [{ suffix: 'x', prompt: ['a', ''] }, 'prompt', 'invalid_value'],
+    [{ suffix: 1 }, 'suffix', 'invalid_type'],
     [{ best_of: 2 }, 'best_of', 'unsupported_parameter'],
     [{ logit_bias: { 1: 1 } }, 'logit_bias', 'unsupported_parameter'],
     [{ logprobs: 6 }, 'logprobs', 'integer_above_max_value'],
