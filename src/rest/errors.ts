@@ -97,6 +97,17 @@ export function paramOf({ code, param }: GatewayError): string | undefined {
   return param ?? (code === 'context_length_exceeded' ? 'messages' : undefined);
 }
 
+/**
+ * A failure with the name that the operation has for the field at fault, where that is not the one in chat completions,
+ * which the core uses.
+ */
+export function inTermsOf(fields: Readonly<Record<string, string>>, error: GatewayError): GatewayError {
+  // Messages and what is in their place are not counted alike, so the place within them is of no use.
+  const param = paramOf(error)?.replace(/^messages\[.*/, 'messages');
+  const name = param !== undefined && Object.hasOwn(fields, param) ? fields[param] : undefined;
+  return name === undefined ? error : error.renamed(name);
+}
+
 /** The headers by which the official SDKs decide whether and when to try again. */
 export function retryHeaders(error: GatewayError): HeaderList {
   const { status } = WIRE[error.code];

@@ -3,9 +3,13 @@ import type { ChatEvent, Finished, Started, TokenLogprob } from '../../domain/ev
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import { sumUsage, type Timings } from '../../domain/usage.ts';
 import type { StreamEncoder } from '../answer.ts';
+import { inTermsOf } from '../errors.ts';
 import { DONE, encodeJson, frame } from '../sse.ts';
 import { encodeEnding, encodeFinishReason, encodeTimings, encodeUsage, type Stamp } from './response.ts';
 import { type ChunkOptions, encodeFailure, incomplete } from './stream.ts';
+
+/** What is called otherwise than in a chat, see `inTermsOf`: the prompt is a message to the core. */
+export const COMPLETION_FIELDS = { messages: 'prompt' };
 
 /** An event of the answer to one of several prompts. */
 export type PromptEvent = ChatEvent & { readonly prompt: number };
@@ -114,7 +118,7 @@ export function createCompletionEncoder({
       if (finished.length < echoes.length) throw incomplete();
       return DONE;
     },
-    fail: encodeFailure,
+    fail: (error) => encodeFailure(inTermsOf(COMPLETION_FIELDS, error)),
   };
 }
 

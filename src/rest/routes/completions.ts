@@ -10,8 +10,14 @@ import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
 import { type Source, sendStream, withLimits } from '../answer.ts';
 import { callerOf, type Handler, type RestGateway, type RestResponse } from '../context.ts';
+import { inTermsOf } from '../errors.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
-import { createCompletionEncoder, encodeCompletion, type PromptEvent } from '../openai/completion.ts';
+import {
+  COMPLETION_FIELDS,
+  createCompletionEncoder,
+  encodeCompletion,
+  type PromptEvent,
+} from '../openai/completion.ts';
 import { COMPLETION_REFUSALS, completionRequest } from '../openai/parameters.ts';
 import { decodeCompletion } from '../openai/request.ts';
 import { unknownFields } from '../openai/validation.ts';
@@ -33,13 +39,17 @@ export function createCompletion(options: InferenceOptions): Handler {
     refuseTooMany(requests.length, caller.principal);
     const id = createId('cmpl-', randomBytes);
     const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };
-    if (stream) {
-      const encoder = createCompletionEncoder({ ...form, includeUsage, warnings });
-      return sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
+    try {
+      if (stream) {
+        const encoder = createCompletionEncoder({ ...form, includeUsage, warnings });
+        return await sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
+      }
+      const results = await foldAnswers(res, gateway, requests, caller);
+      addWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
+      sendJson(res, encodeCompletion(form, results));
+    } catch (thrown) {
+      throw thrown instanceof GatewayError ? inTermsOf(COMPLETION_FIELDS, thrown) : thrown;
     }
-    const results = await foldAnswers(res, gateway, requests, caller);
-    addWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
-    sendJson(res, encodeCompletion(form, results));
   };
 }
 

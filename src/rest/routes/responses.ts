@@ -2,7 +2,7 @@ import { GatewayError } from '../../domain/error.ts';
 import { foldChat } from '../../domain/result.ts';
 import { sendStream, withLimits } from '../answer.ts';
 import { callerOf, type Handler } from '../context.ts';
-import { paramOf } from '../errors.ts';
+import { inTermsOf } from '../errors.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { RESPONSE_REFUSALS, responseRequest } from '../openai/responses/parameters.ts';
 import { decodeResponse } from '../openai/responses/request.ts';
@@ -33,21 +33,10 @@ export function createResponse(options: InferenceOptions): Handler {
       addWarnings(res, warned);
       sendJson(res, encodeResult(form, result, now(), warned));
     } catch (thrown) {
-      throw thrown instanceof GatewayError ? inOwnTerms(thrown) : thrown;
+      throw thrown instanceof GatewayError ? inTermsOf(FIELDS, thrown) : thrown;
     }
   };
 }
 
 /** Fields that have another name here than in chat completions, whose names the core uses. */
-const RENAMED: Readonly<Record<string, string>> = {
-  messages: 'input',
-  response_format: 'text.format',
-  reasoning_effort: 'reasoning.effort',
-};
-
-function inOwnTerms(error: GatewayError): GatewayError {
-  // Items and messages are not counted alike, so the place within them is of no use.
-  const param = paramOf(error)?.replace(/^messages\[.*/, 'messages');
-  const renamed = param !== undefined && Object.hasOwn(RENAMED, param) ? RENAMED[param] : undefined;
-  return renamed === undefined ? error : error.renamed(renamed);
-}
+const FIELDS = { messages: 'input', response_format: 'text.format', reasoning_effort: 'reasoning.effort' };

@@ -367,4 +367,22 @@ describe('completions', () => {
         await fitting.text();
       }),
   );
+
+  test('name the prompt where it is at fault, also within a stream that has begun', () =>
+    withServer({}, async (server) => {
+      const tooLong = new GatewayError('context_length_exceeded', 'Too long.');
+      server.gateway.script = async function* ({ messages }) {
+        if (JSON.stringify(messages).includes('long')) throw tooLong;
+        yield [started(), content('fine'), finished()];
+      };
+      for (const stream of [false, true]) {
+        const body = { model: 'llama3.1:8b', prompt: 'long', stream };
+        const answer = await server.post('/v1/completions', body);
+        expect(answer.status).toBe(400);
+        expect(await answer.json()).toMatchObject({ error: { param: 'prompt' } });
+      }
+      const body = { model: 'llama3.1:8b', prompt: ['a', 'long'], stream: true };
+      const frames = parseEvents(await (await server.post('/v1/completions', body)).text()).data;
+      expect(JSON.parse(frames.at(-1) ?? '')).toMatchObject({ error: { param: 'prompt' } });
+    }));
 });
