@@ -161,3 +161,20 @@ describe('with every place at the Ollama servers taken', () => {
     expect(await Promise.all(waiting.map(statusOf))).toEqual([503, 503, 503]);
   });
 });
+
+test('many who come, leave and are answered lose no place to anybody', async () => {
+  const statuses: unknown[] = [];
+  const ask = async (asker: number) => {
+    for (let n = 0; n < 12; n++) {
+      // A third leaves: while it waits, or in the middle, as it happens.
+      const signal = (n + asker) % 3 === 0 ? AbortSignal.timeout(n * 9) : undefined;
+      const options = { stream: n % 2 === 0, script: { tokens: 3, paceMs: 5 }, ...(signal && { signal }) };
+      statuses.push(await statusOf(chat(gateway, TEST_KEY, options)).catch(() => 'left'));
+    }
+  };
+  await Promise.all([1, 2, 3, 4, 5].map(ask));
+  // Who has just left may still be counted when the next one comes.
+  expect(new Set([...statuses, 503])).toEqual(new Set([200, 'left', 503]));
+  await untilWaiting(0);
+  for (const holder of await fillPlaces()) holder.leave();
+});
