@@ -58,17 +58,24 @@ export function route(deps: {
       const candidate = { model, keyId: call.principal.keyId, backends, signal: call.signal };
       let failure: GatewayError | undefined;
       let toldLoading = false;
+      let waitedMs = 0;
       for (;;) {
         const free = places.tryTake(candidate);
         // Only chats have such events, and none of them after `loading`.
         const tells = request.kind === 'chat' && !toldLoading;
         const place = free === 'full' ? yield* waitFor(places.take(candidate), tells) : free;
         if (!place) throw failure ?? noBackend();
-        const { backend } = place;
+        const { backend, leave } = place;
+        waitedMs += place.waitedMs;
         tried.add(backend.id);
         call.notes.backend = backend.id;
         const attempt = breakers.begin(backend.id, model);
-        const rest = watched(next(request, { ...call, backendId: backend.id }), place, attempt, call.signal);
+        const rest = watched(
+          next(request, { ...call, backendId: backend.id }),
+          { waitedMs, leave },
+          attempt,
+          call.signal,
+        );
         let isBegun = false;
         try {
           if (request.kind === 'chat' && !toldLoading && !backend.loaded.has(model)) {
@@ -83,7 +90,7 @@ export function route(deps: {
           logFailover(telemetry, backend, failure);
         } finally {
           // What has begun leaves its place at its own end.
-          if (!isBegun) place.leave();
+          if (!isBegun) leave();
         }
       }
     };
@@ -110,7 +117,7 @@ async function* waitFor(
 /** An answer whose end, which may be long after its beginning, leaves the place and is told to the breaker. */
 function watched(
   answer: ReturnType<Handler>,
-  { waitedMs, leave }: Place,
+  { waitedMs, leave }: Pick<Place, 'waitedMs' | 'leave'>,
   attempt: Attempt,
   signal: Abortable,
 ): Cancellable<InferenceEvent> {

@@ -412,6 +412,19 @@ describe('a request for a backend whose places are taken', () => {
     expect((await second).at(-1)).toMatchObject({ timings: { queueMs: 1520, loadMs: 3 } });
   });
 
+  test('adds up its waits, where the backend that it got fails and it has to wait for another', async () => {
+    const { pipeline, finishFirst } = await busy();
+    const second = collect(pipeline.run());
+    await pipeline.clock.advance(500);
+    pipeline.backends = [backend('ollama-1'), backend('ollama-2')];
+    pipeline.script('ollama-2', fail('upstream_unavailable'));
+    await pipeline.clock.advance(1500);
+    expect(pipeline.asked.at(-1)?.backend).toBe('ollama-2');
+    pipeline.script('ollama-1', answer);
+    await finishFirst();
+    expect((await second).at(-1)).toMatchObject({ timings: { queueMs: 2000 } });
+  });
+
   test('goes to the backend that has one, though another is better', async () => {
     const { pipeline } = await busy();
     pipeline.backends = [backend('ollama-1'), backend('ollama-2', { inFlight: 9 })];
