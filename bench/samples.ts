@@ -15,6 +15,7 @@ export const METRICS = {
   cpuMicros: { label: 'CPU µs each', digits: 1 },
   p50Ms: { label: 'p50 ms', digits: 2 },
   p99Ms: { label: 'p99 ms', digits: 2 },
+  lateMs: { label: 'own p99', digits: 2 },
   memoryMb: { label: 'memory MB', digits: 0 },
   memoryGrowth: { label: 'memory, last ÷ first', digits: 2 },
   roundTrips: { label: 'round trips each', digits: 2 },

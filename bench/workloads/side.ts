@@ -41,9 +41,9 @@ async function measure(
   await new Promise((resolve) => setTimeout(resolve, warmUpMs));
   const figures = await probe({ url, headers, paths: PATHS, seconds });
   const { errors } = await chats;
-  return figures.map(({ path, p50Ms, p99Ms, errors: own }) => ({
+  return figures.map(({ path, p50Ms, p99Ms, lateMs, errors: own }) => ({
     variant: path,
-    metrics: p99Ms === null ? {} : { p50Ms, p99Ms },
+    metrics: p99Ms === null ? {} : { p50Ms, p99Ms, lateMs },
     errors: { ...errors, ...own, ...(p99Ms === null && { 'too few answers': 1 }) },
   }));
 }
