@@ -43,7 +43,7 @@ describe('models', () => {
     ];
     harness.backends = backends as typeof harness.backends;
     const { models } = (await harness.run(`{ models { ${MODEL} } }`)) as { models: Data[] };
-    expect(models).toHaveLength(3);
+    expect(models).toHaveLength(FAKE_MODELS.length);
     expect(models[0]).toEqual({
       id: idOf('llama3.1:8b'),
       name: 'llama3.1:8b',
