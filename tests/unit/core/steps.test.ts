@@ -529,11 +529,15 @@ describe('a request for a backend whose places are taken', () => {
   });
 
   test('hears of the wait once, however many choices it asks for, and all of them are answered', async () => {
-    const pipeline = createPipeline(undefined, { perModel: 1 });
+    const { pipeline, finishFirst } = await busy();
+    const second = collect(pipeline.run(chatRequest({ choices: 2 })));
     pipeline.script('ollama-1', answer);
-    const events = await collect(pipeline.run(chatRequest({ choices: 3 })));
+    await pipeline.clock.advance(0);
+    await finishFirst();
+    const events = await second;
     assertGrammar(events as ChatEvent[]);
-    expect(events.at(-1)).toMatchObject({ type: 'finished', reasons: [{}, {}, {}] });
+    expect(events.filter(({ type }) => type === 'queued')).toEqual([{ type: 'queued', position: 0 }]);
+    expect(events.at(-1)).toMatchObject({ type: 'finished', reasons: [{}, {}] });
   });
 
   test('that is for embeddings waits without a word', async () => {
