@@ -24,7 +24,10 @@ export interface ChatContext {
 /** A forced answer is held back as a whole; this is as much as a tool call may be, in characters. */
 const MAX_FORCED_CHARACTERS = 16 * 1024 * 1024;
 
-/** Bytes of an answer of `/api/chat` or `/api/generate` in, events out. Pure but for the random ids of calls that come without one. */
+/**
+ * Bytes of an answer of `/api/chat` or `/api/generate` in, events out. Pure but for the random ids of calls that come
+ * without one.
+ */
 export class ChatDecoder {
   readonly #lines = createLineSplitter();
   readonly #answer: Answer;

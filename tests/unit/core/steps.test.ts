@@ -214,6 +214,18 @@ describe('what a request holds of the limits', () => {
     expect(three?.tokens).toBe(3 * (one?.tokens ?? 0));
   });
 
+  test('is that of what comes after a gap, too', async () => {
+    const pipeline = createPipeline();
+    const coder = model('llama3.1:8b', ['completion', 'insert']);
+    pipeline.backends = [backend('ollama-1', { models: new Map([[coder.id, coder]]) })];
+    pipeline.script('ollama-1', answer);
+    const sampling = { maxOutputTokens: 100 };
+    await collect(pipeline.run(chatRequest({ sampling })));
+    await collect(pipeline.run(chatRequest({ sampling, suffix: 'x'.repeat(400) })));
+    const [without, within] = pipeline.claims.map(({ tokens }) => tokens);
+    expect((within ?? 0) - (without ?? 0)).toBe(100);
+  });
+
   test('never exceeds the whole limit where the caller set no bound', async () => {
     const pipeline = createPipeline();
     pipeline.script('ollama-1', answer);
