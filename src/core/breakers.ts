@@ -35,6 +35,9 @@ interface Breaker {
 export function createBreakers({ clock, telemetry }: { clock: Clock; telemetry: Telemetry }): Breakers {
   const breakers = new LRUCache<string, Breaker>({ max: REMEMBERED });
   const keyOf = (backend: string, model: string) => `${backend} ${model}`;
+  // Mostly there are none, and no key needs to be made.
+  const find = (backend: string, model: string) =>
+    breakers.size === 0 ? undefined : breakers.get(keyOf(backend, model));
   const isTripped = (breaker: Breaker) => breaker.failures >= FAILURES_UNTIL_OPEN;
   const pause = (breaker: Breaker) => {
     breaker.openUntil = clock.now() + breaker.pauseMs;
@@ -42,25 +45,24 @@ export function createBreakers({ clock, telemetry }: { clock: Clock; telemetry: 
 
   return {
     isOpen(backend, model) {
-      const breaker = breakers.get(keyOf(backend, model));
+      const breaker = find(backend, model);
       return breaker !== undefined && isTripped(breaker) && clock.now() < breaker.openUntil;
     },
     begin(backend, model) {
-      const key = keyOf(backend, model);
-      const before = breakers.get(key);
+      const before = find(backend, model);
       const isTrial = before !== undefined && isTripped(before) && clock.now() >= before.openUntil;
       // One request tries; while it does, the others go on asking elsewhere.
       if (isTrial) pause(before);
       return {
         succeeded() {
-          const breaker = breakers.get(key);
+          const breaker = find(backend, model);
           if (!breaker) return;
-          breakers.delete(key);
+          breakers.delete(keyOf(backend, model));
           if (isTripped(breaker)) telemetry.log('info', 'a backend answers again', { backend, model });
         },
         failed() {
-          const breaker = breakers.get(key) ?? { failures: 0, pauseMs: FIRST_PAUSE_MS, openUntil: 0 };
-          breakers.set(key, breaker);
+          const breaker = find(backend, model) ?? { failures: 0, pauseMs: FIRST_PAUSE_MS, openUntil: 0 };
+          breakers.set(keyOf(backend, model), breaker);
           breaker.failures += 1;
           if (isTrial) breaker.pauseMs = Math.min(2 * breaker.pauseMs, LONGEST_PAUSE_MS);
           if (isTrial || breaker.failures === FAILURES_UNTIL_OPEN) pause(breaker);

@@ -36,12 +36,25 @@ export function servedModels(backends: readonly Backend[]): ReadonlyMap<string, 
 export function findModel(name: string, backends: readonly Backend[]): Model | undefined {
   const wanted = canonicalModelName(name);
   let away: Model | undefined;
-  for (const backend of backends) {
-    for (const [id, model] of backend.models) {
-      if (canonicalModelName(id) !== wanted) continue;
-      if (backend.healthy) return model;
-      away ??= model;
-    }
+  for (const { models, healthy } of backends) {
+    const model = byCanonicalName(models).get(wanted);
+    if (model && healthy) return model;
+    away ??= model;
   }
   return away;
+}
+
+const indexes = new WeakMap<Backend['models'], ReadonlyMap<string, Model>>();
+
+/** Made once for each list of models, which backends have dozens of, and which every request is looked up in. */
+function byCanonicalName(models: Backend['models']): ReadonlyMap<string, Model> {
+  const known = indexes.get(models);
+  if (known) return known;
+  const index = new Map<string, Model>();
+  for (const [id, model] of models) {
+    const name = canonicalModelName(id);
+    if (!index.has(name)) index.set(name, model);
+  }
+  indexes.set(models, index);
+  return index;
 }

@@ -1,4 +1,5 @@
 import type { UsageRecord } from '../domain/record.ts';
+import { isoTime } from '../domain/time.ts';
 import type { Timings, Usage } from '../domain/usage.ts';
 
 /** The columns of `usage_records` with their types, which are also the names in the JSON that carries rows there. */
@@ -85,7 +86,7 @@ export function encodeRow(record: UsageRecord): WrittenRow {
     first_token_ms: measure(timings.firstTokenMs),
     total_ms: measure(timings.totalMs),
     tokens_per_second: measure(timings.tokensPerSecond),
-    started_at: record.startedAt.toISOString(),
+    started_at: isoTime(record.startedAt.getTime()),
   };
 }
 

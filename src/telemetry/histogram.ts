@@ -1,3 +1,5 @@
+import { ByLabels } from './by-labels.ts';
+
 /** Names and texts as Prometheus shows them. */
 export interface HistogramOptions {
   readonly name: string;
@@ -27,9 +29,7 @@ interface Series {
 }
 
 export function createHistogram({ name, help, labels, buckets }: HistogramOptions): Histogram {
-  const all = new Map<string, Series>();
-
-  const createSeries = (values: readonly string[]): Series => {
+  const all = new ByLabels((values): Series => {
     const series: Series = {
       labels: labels.map((label, index) => `${label}="${escapeLabel(values[index] ?? '')}"`).join(','),
       counts: [...buckets, 0].map(() => 0),
@@ -42,17 +42,12 @@ export function createHistogram({ name, help, labels, buckets }: HistogramOption
       },
     };
     return series;
-  };
+  });
 
   return {
-    of(...values) {
-      const key = values.join('\0');
-      const series = all.get(key) ?? createSeries(values);
-      all.set(key, series);
-      return series.observe;
-    },
+    of: (...values) => all.of(values).observe,
     expose() {
-      const used = [...all.values()].filter(({ counts }) => counts.some((count) => count > 0));
+      const used = [...all].filter(({ counts }) => counts.some((count) => count > 0));
       const lines = used.flatMap((series) => describe(name, buckets, series));
       return [`# HELP ${name} ${help}`, `# TYPE ${name} histogram`, ...lines, ''].join('\n');
     },

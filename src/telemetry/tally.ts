@@ -1,4 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
+import { ByLabels } from './by-labels.ts';
 
 /** Names and texts as Prometheus shows them. */
 export interface TallyOptions {
@@ -28,7 +29,10 @@ export function createTally(
   registry: Registry,
   { name, help, labels }: TallyOptions,
 ): Tally {
-  const all = new Map<string, Count & { readonly labels: Readonly<Record<string, string>> }>();
+  const all = new ByLabels<Count & { readonly labels: Readonly<Record<string, string>> }>((values) => {
+    const named = Object.fromEntries(labels.map((label, index) => [label, values[index] ?? '']));
+    return { labels: named, value: 0 };
+  });
   new KINDS[kind]({
     name,
     help,
@@ -36,18 +40,8 @@ export function createTally(
     registers: [registry],
     collect() {
       this.reset();
-      for (const count of all.values()) this.inc(count.labels, count.value);
+      for (const count of all) this.inc(count.labels, count.value);
     },
   });
-  return {
-    of(...values) {
-      const key = values.join('\0');
-      const known = all.get(key);
-      if (known) return known;
-      const named = Object.fromEntries(labels.map((label, index) => [label, values[index] ?? '']));
-      const count = { labels: named, value: 0 };
-      all.set(key, count);
-      return count;
-    },
-  };
+  return { of: (...values) => all.of(values) };
 }
