@@ -58,7 +58,7 @@ export function createAuthenticator(deps: {
       const digest = digestOf(secret);
       const key = await cache.find(digest);
       if (!isValid(key, clock.now())) throw invalidKey();
-      found.set(key, { digest, key });
+      if (found.get(key)?.digest !== digest) found.set(key, { digest, key });
       lastUsed.note(key.keyId);
       return key;
     },
@@ -169,14 +169,15 @@ function createLastUsed({
   readonly telemetry: Telemetry;
   readonly clock: Clock;
 }) {
-  const noted = new Map<string, Date>();
+  /** By key; milliseconds. */
+  const noted = new Map<string, number>();
   let cancelTimer = () => {};
   let writing = Promise.resolve();
   let closed = false;
 
   const write = async (): Promise<void> => {
     if (noted.size === 0) return;
-    const batch = new Map(noted);
+    const batch = new Map([...noted].map(([keyId, at]) => [keyId, new Date(at)]));
     noted.clear();
     await keys.touch(batch).catch((error: Error) => {
       telemetry.log('debug', 'when keys were last used could not be noted', { error: error.message });
@@ -192,7 +193,7 @@ function createLastUsed({
   writeLater();
 
   return {
-    note: (keyId: string) => void noted.set(keyId, new Date(clock.now())),
+    note: (keyId: string) => void noted.set(keyId, clock.now()),
     async close() {
       closed = true;
       cancelTimer();

@@ -60,6 +60,8 @@ const LOOK_MS = 1000;
 /** What somebody who is sent away may expect to wait. Nobody knows: it is as long as the answers ahead are. */
 const RETRY_AFTER_MS = 5000;
 
+const NOTHING = () => {};
+
 export function createPlaces({ perModel, maxWaiting, patienceMs, clock }: PlacesOptions): Places {
   const taken = new Map<string, number>();
   const lines = new Map<string, Line>();
@@ -67,6 +69,9 @@ export function createPlaces({ perModel, maxWaiting, patienceMs, clock }: Places
 
   const find: Find = ({ model, backends }, waitedMs) => {
     const able = backends();
+    // Where there is room for everybody, nobody needs to be counted.
+    if (able[0] && perModel === Number.POSITIVE_INFINITY)
+      return { backend: able[0], waitedMs, leave: NOTHING };
     const backend = able.find(({ id }) => (taken.get(placeOf(id, model)) ?? 0) < perModel);
     if (!backend) return able.length === 0 ? undefined : 'full';
     const at = placeOf(backend.id, model);

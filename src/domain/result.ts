@@ -36,9 +36,10 @@ export async function foldChat(stream: AsyncIterable<readonly ChatEvent[]>): Pro
   for await (const batch of stream) {
     for (const event of batch) {
       if (event.type === 'content') {
-        choiceAt(event.choice).text.add(event.text);
+        const { text, logprobs } = choiceAt(event.choice);
+        text.add(event.text);
         // One by one: a hostile backend's million of them would not fit into one call.
-        for (const logprob of event.logprobs ?? []) choiceAt(event.choice).logprobs.push(logprob);
+        if (event.logprobs) for (const logprob of event.logprobs) logprobs.push(logprob);
       } else if (event.type === 'reasoning') choiceAt(event.choice).reasoning.add(event.text);
       else if (event.type === 'toolCall') {
         const { id, name } = event;

@@ -54,9 +54,9 @@ export function createDegradingLimiter(options: {
   const owe = (claim: Claim, tokens: number, at = clock.now()) => {
     if (owed.size < MAX_OWED) owed.set(claim.id, { claim, tokens, at });
   };
-  /** @returns whether the shared store has taken it. */
-  const settleShared = async (claim: Claim, tokens: number): Promise<boolean> =>
-    (await ask(claim.keyId, () => shared.settle(claim, tokens).then(() => true))) ?? false;
+  /** @returns true where the shared store has taken it. */
+  const settleShared = (claim: Claim, tokens: number): Promise<true | undefined> =>
+    ask(claim.keyId, () => shared.settle(claim, tokens).then((): true => true));
 
   return {
     async claim(claim) {
