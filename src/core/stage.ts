@@ -146,7 +146,7 @@ class Staged<E> implements Cancellable<E> {
     let failure: unknown;
     for (const stage of this.#stages) failure = closeInto(ends, stage) ?? failure;
     if (failure !== undefined) throw failure;
-    return ends.length === 0 ? undefined : Promise.all(ends);
+    return ends.length < 2 ? ends[0] : Promise.all(ends);
   }
 }
 

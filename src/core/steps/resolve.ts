@@ -11,15 +11,20 @@ import { staged } from '../stage.ts';
  * takes nothing from them.
  */
 export function resolve(provider: ChatProvider): Step {
-  return (next) => (request, call) =>
-    staged({
-      async open() {
-        const model = await resolveModel(provider, request.model);
-        call.notes.model = model.id;
-        assertCapable(request, model);
-        return next(request.model === model.id ? request : { ...request, model: model.id }, call);
+  return (next) => (request, call) => {
+    const go = (model: Model) => {
+      call.notes.model = model.id;
+      assertCapable(request, model);
+      return next(request.model === model.id ? request : { ...request, model: model.id }, call);
+    };
+    return staged({
+      open() {
+        // Mostly it is known, and there is nothing to wait for.
+        const known = findModel(request.model, provider.backends());
+        return known ? go(known) : resolveModel(provider, request.model).then(go);
       },
     });
+  };
 }
 
 /** @throws GatewayError `model_not_found`, or `upstream_unavailable` where nobody is there to know. */

@@ -42,10 +42,12 @@ export function route(deps: {
 
   /** Those that have not failed at this request. One that keeps failing is no reason not to wait for another. */
   const candidatesFor =
-    ({ model }: InferenceRequest, tried: ReadonlySet<string>, startAt: number) =>
+    ({ model }: InferenceRequest, tried: readonly string[], startAt: number) =>
     () => {
       const isFailing = (backend: Backend) => breakers.isOpen(backend.id, model);
-      const untried = rankBackends(model, provider.backends(), startAt).filter(({ id }) => !tried.has(id));
+      const untried = rankBackends(model, provider.backends(), startAt).filter(
+        ({ id }) => !tried.includes(id),
+      );
       const sound = untried.filter((backend) => !isFailing(backend));
       return sound.length > 0 ? sound : untried;
     };
@@ -53,7 +55,7 @@ export function route(deps: {
   return (next) => {
     const begin = async function* (request: InferenceRequest, call: Call): Beginning {
       const { model } = request;
-      const tried = new Set<string>();
+      const tried: string[] = [];
       const backends = candidatesFor(request, tried, turn++);
       const candidate = { model, keyId: call.principal.keyId, backends, signal: call.signal };
       let failure: GatewayError | undefined;
@@ -67,7 +69,7 @@ export function route(deps: {
         if (!place) throw failure ?? noBackend();
         const { backend, leave } = place;
         waitedMs += place.waitedMs;
-        tried.add(backend.id);
+        tried.push(backend.id);
         call.notes.backend = backend.id;
         const attempt = breakers.begin(backend.id, model);
         const rest = watched(
