@@ -1,6 +1,7 @@
 import type { RawData, WebSocket } from 'ws';
 import type { Clock } from '../../core/ports.ts';
 import { Bag } from '../../domain/bag.ts';
+import { clientClosed } from '../../domain/error.ts';
 import { findExcess, type JsonBounds } from '../../http/json-bounds.ts';
 import { createAllowance } from './caps.ts';
 import type { SocketLimits } from './limits.ts';
@@ -54,7 +55,7 @@ export function createConnection(
 
   const abort = (reason?: Error) => {
     closing = true;
-    for (const operation of operations) operation.abort(reason);
+    for (const operation of operations) operation.abort(reason ?? clientClosed());
     operations.clear();
   };
   const close: Connection['close'] = ({ code, reason }, operationsEnd) => {

@@ -29,6 +29,7 @@ interface Figures {
   readonly aliases: number;
   readonly directives: number;
   readonly complexity: number;
+  readonly vectors: number;
 }
 
 export type Variables = Readonly<Record<string, unknown>>;
@@ -39,7 +40,7 @@ const PAGE_SIZE = 20;
 /** The arguments that say how many entries a field returns. */
 const PAGE_ARGUMENTS: readonly string[] = ['first', 'last', 'ids'];
 
-const NOTHING: Figures = { depth: 0, fields: 0, aliases: 0, directives: 0, complexity: 0 };
+const NOTHING: Figures = { depth: 0, fields: 0, aliases: 0, directives: 0, complexity: 0, vectors: 0 };
 
 /**
  * Refuses an operation that asks for too much. One pass over the document: each fragment is counted once, and once
@@ -71,6 +72,7 @@ export function requireModestCost(
   requireWithin('fields', fields, limits.fields);
   requireWithin('rootFields', count.rootFields(operation.selectionSet), limits.rootFields, operation);
   requireWithin('complexity', count.definition(operation).complexity, limits.complexity, operation);
+  requireWithin('vectors', count.definition(operation).vectors, limits.vectors, operation);
 }
 
 /** The variables as execution will see them. */
@@ -93,6 +95,7 @@ const NAMES: Readonly<Record<keyof DocumentLimits, string>> = {
   aliases: 'An operation or a fragment has more than {} aliases.',
   directives: 'An operation or a fragment has more than {} directives.',
   complexity: 'The operation costs more than {}. Select fewer fields or smaller pages.',
+  vectors: 'The operation selects vectors more than {} times.',
 };
 
 export function requireWithin(
@@ -180,6 +183,7 @@ class Counter {
         aliases: total.aliases + figures.aliases,
         directives: total.directives + figures.directives + directivesOf(selection),
         complexity: total.complexity + figures.complexity,
+        vectors: total.vectors + figures.vectors,
       };
     }
     return total;
@@ -213,6 +217,7 @@ class Counter {
       aliases: below.aliases + (node.alias ? 1 : 0),
       directives: below.directives,
       complexity: 1 + entries * below.complexity,
+      vectors: below.vectors + (field?.extensions['isVector'] === true ? 1 : 0),
     };
   }
 }

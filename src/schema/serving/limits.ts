@@ -22,6 +22,8 @@ export interface DocumentLimits {
   readonly directives: number;
   /** As `rootFields`: fields that execution may have to resolve, where those below a page count once per entry. */
   readonly complexity: number;
+  /** As `rootFields`: selections of vectors. Each prints all of them, of as many texts as a request has. */
+  readonly vectors: number;
 }
 
 /** What one WebSocket, and all of one key or address, may take. Times are in milliseconds. */
@@ -74,6 +76,7 @@ export const DEFAULT_LIMITS: ServingLimits = {
     aliases: 50,
     directives: 50,
     complexity: 10_000,
+    vectors: 4,
   },
   socket: {
     initTimeoutMs: 3000,

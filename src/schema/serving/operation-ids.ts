@@ -37,6 +37,7 @@ export function withOwnIds(connection: Connection): Pick<Connection, 'send' | 'o
 
   /** @returns the message for graphql-ws, or undefined where it is none of its business. */
   const receive = (message: unknown): unknown => {
+    if (isOfServer(message)) return void connection.close(CLOSE.invalidMessage);
     if (!isAboutOperation(message)) return message;
     const { id, type } = message;
     const known = own.get(id);
@@ -80,6 +81,15 @@ function parse(data: string): unknown {
   } catch {
     return data;
   }
+}
+
+/** What only a server may say. graphql-ws takes it for a message as good as any, and then for a mistake of its own. */
+const OF_SERVER: readonly unknown[] = ['connection_ack', 'next', 'error'];
+
+function isOfServer(message: unknown): boolean {
+  return (
+    typeof message === 'object' && message !== null && 'type' in message && OF_SERVER.includes(message.type)
+  );
 }
 
 interface AboutOperation {

@@ -74,7 +74,7 @@ export function createOperations(options: OperationsOptions) {
 
     /**
      * Resolves when it is a request's turn to be prepared: at once where its document is known, else when no other
-     * is looked at in the same turn of the event loop. A WebSocket gives its messages a turn each by itself.
+     * is looked at in the same turn of the event loop.
      */
     async turn(params: Params): Promise<void> {
       if (!documents.isKnown(params)) await new Promise<void>(takeTurn);

@@ -14,6 +14,7 @@ import { createCap } from './caps.ts';
 import { CLOSE, type Connection } from './connection.ts';
 import type { SocketLimits } from './limits.ts';
 import type { Operation, Operations, ResultStream } from './operation.ts';
+import type { Params } from './params.ts';
 import { encodeFailure, encodeRefusal, logBug, refusal } from './refusal.ts';
 
 export interface ProtocolOptions {
@@ -32,6 +33,8 @@ export interface Extra {
   readonly authorization: string | undefined;
   /** Operations that came during a drain, on a socket that others keep open. */
   readonly held: Set<ResultStream>;
+  /** Operations whose turn has not come. */
+  waiting: number;
   /** As its key is now. */
   principal?: Principal;
 }
@@ -54,12 +57,11 @@ export function createProtocol(options: ProtocolOptions) {
     onPing({ extra: { connection } }, payload) {
       if (JSON.stringify(payload ?? {}).length > limits.pingPayload) connection.close(CLOSE.pingTooLarge);
     },
-    onSubscribe({ extra }, _id, payload) {
+    async onSubscribe({ extra }, _id, payload) {
       const requestId = createRequestId();
       try {
-        const { connection, held } = extra;
-        if (connection.operations.size + held.size >= limits.operations) throw tooManyOperations(limits);
-        const { args, results } = begin(extra, payload, requestId, options);
+        const params = await admit(extra, payload, options);
+        const { args, results } = begin(extra, params, requestId, options);
         begun.set(args, results);
         return args;
       } catch (thrown) {
@@ -110,10 +112,35 @@ function createConnect({ gateway, limits }: ProtocolOptions) {
   };
 }
 
+/**
+ * Waits until it is an operation's turn, as over HTTP: each socket gives its messages a turn of their own, and there may be
+ * hundreds of sockets.
+ * @throws GraphQLError, GatewayError
+ */
+async function admit(
+  extra: Extra,
+  payload: object,
+  { operations, limits }: ProtocolOptions,
+): Promise<Params> {
+  const { connection, held } = extra;
+  const underWay = connection.operations.size + held.size + extra.waiting;
+  if (underWay >= limits.operations) throw tooManyOperations(limits);
+  const params = operations.parse(payload);
+  extra.waiting++;
+  try {
+    await operations.turn(params);
+  } finally {
+    extra.waiting--;
+  }
+  // Its operations have been ended by then.
+  if (connection.closing) throw clientClosed();
+  return params;
+}
+
 /** @throws GatewayError, GraphQLError or GraphQLErrors: nothing has been executed. */
 function begin(
   extra: Extra,
-  payload: object,
+  params: Params,
   requestId: string,
   { operations, draining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
@@ -126,7 +153,7 @@ function begin(
     requestId,
     signal: leaving.signal,
   };
-  const operation = operations.prepare(operations.parse(payload), caller);
+  const operation = operations.prepare(params, caller);
   if (draining.aborted) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
   const results = runOnDemand(operation, leaving, () => {

@@ -36,7 +36,7 @@ export function createWebSocketHandler(options: WebSocketOptions) {
     const connection = createConnection(socket, limits, messageBounds, clock);
     connections.add(connection);
     const authorization = authorizationOf(request);
-    const extra: Extra = { connection, authorization, held: new Set() };
+    const extra: Extra = { connection, authorization, held: new Set(), waiting: 0 };
     const stopCounting = limitBytes(request.socket, limits.bytesBeforeInit, () => {
       if (extra.principal) return stopCounting();
       connection.close(CLOSE.tooMuchBeforeInit);

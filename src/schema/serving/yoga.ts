@@ -80,6 +80,9 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
       if (isVisit(req, options)) return await answerPage(req, res);
       const { operation, caller } = await decide(req, res, requestId, leaving, accepted, options);
       req.headers.accept = acceptFor(operation, accepted);
+      // Yoga makes a URL of it, fails where it is none, and answers with the stack. Nothing here depends on it.
+      req.headers.host = 'localhost';
+      cutWhenUnread(res, options);
       if (operation.type === 'subscription') follow(res, caller, leaving, options);
       await yoga(req, res, { operation, res });
     };
@@ -161,12 +164,12 @@ function acceptFor({ type }: Operation, { json, stream }: Accepted): string {
   return type === 'subscription' || (stream && json === undefined) ? EVENT_STREAM : (json ?? EVENT_STREAM);
 }
 
-/** What a stream needs beside its results: an end when its key ends, and when its reader does not read. */
+/** What a stream needs beside its results: an end when its key ends. */
 function follow(
   res: ServerResponse,
   caller: { principal: Principal },
   leaving: AbortController,
-  { gateway, clock, limits }: HttpOptions,
+  { gateway }: HttpOptions,
 ): void {
   // Tells nginx to pass each event on as it comes.
   res.setHeader('x-accel-buffering', 'no');
@@ -177,6 +180,14 @@ function follow(
       caller.principal = seen;
     },
   );
+  res.once('close', unwatch);
+}
+
+/**
+ * Ends an answer whose reader does not read: also a single result, which Yoga does not end before all of it has been
+ * taken, so that for the server it has no end to wait for.
+ */
+function cutWhenUnread(res: ServerResponse, { clock, limits }: HttpOptions): void {
   let drained = true;
   let cancelTimer = () => {};
   const look = () => {
@@ -188,10 +199,7 @@ function follow(
   res.on('drain', () => {
     drained = true;
   });
-  res.once('close', () => {
-    cancelTimer();
-    unwatch();
-  });
+  res.once('close', () => cancelTimer());
 }
 
 /**

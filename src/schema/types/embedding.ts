@@ -20,12 +20,20 @@ interface EmbeddingAnswer extends EmbeddingResult {
   readonly completionId: string;
 }
 
+/** What is long enough for its selections to be counted. */
+const IS_VECTOR = { isVector: true };
+
 const EmbeddingType = builder.objectRef<IndexedVector>('Embedding').implement({
   description: 'What the model makes of one text.',
   fields: (t) => ({
     index: t.exposeInt('index', { description: 'The place of the text in the input, from 0.' }),
-    vector: t.expose('vector', { type: 'Vector', description: 'The vector, as numbers.' }),
+    vector: t.expose('vector', {
+      type: 'Vector',
+      extensions: IS_VECTOR,
+      description: 'The vector, as numbers.',
+    }),
     base64: t.string({
+      extensions: IS_VECTOR,
       description:
         'The same in base64, as little-endian 32-bit floating-point numbers: four bytes a dimension, a third of the size.',
       resolve: ({ vector }) => encodeBase64(vector),

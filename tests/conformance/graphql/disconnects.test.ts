@@ -86,6 +86,8 @@ const VISITORS: readonly (readonly [string, string, Visitor])[] = [
   ['closes the socket', SUBSCRIPTION, overSocket(({ socket }) => socket.close(1000))],
   ['loses the connection', SUBSCRIPTION, overSocket(({ socket }) => socket.terminate())],
   ['completes a mutation on the socket', MUTATION, overSocket(complete)],
+  ['closes the socket of a mutation', MUTATION, overSocket(({ socket }) => socket.close(1000))],
+  ['loses the connection of a mutation', MUTATION, overSocket(({ socket }) => socket.terminate())],
   ['leaves the event stream', SUBSCRIPTION, overHttp('text/event-stream')],
   ['aborts the request of a mutation', MUTATION, overHttp('application/json')],
 ];

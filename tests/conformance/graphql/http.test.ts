@@ -2,6 +2,7 @@
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { serverAudits } from 'graphql-http';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
+import { openRawSocket } from '../../support/raw-socket.ts';
 
 const RESPONSE_JSON = 'application/graphql-response+json';
 const JSON_TYPE = 'application/json';
@@ -358,6 +359,20 @@ describe('headers', () => {
     expect(headers.get('content-encoding')).toBeNull();
     await response.text();
   });
+
+  test.each(['a b', 'a:99999', '256.256.256.256', 'a/#@b', ''])(
+    'GOH-24 whatever the Host is, here %j, the answer is the same',
+    async (host) => {
+      const body = '{"query":"{ hello }"}';
+      const socket = await openRawSocket(server.port);
+      socket.send(
+        `POST /graphql HTTP/1.1\r\nHost: ${host}\r\nAuthorization: ${BEARER}\r\nConnection: close\r\n` +
+          `Content-Type: application/json\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+      );
+      const answer = await socket.closed();
+      expect([answer.split('\r\n', 1)[0], answer.includes('Hello world')]).toEqual(['HTTP/1.1 200 OK', true]);
+    },
+  );
 
   test('GOH-23 the path is exactly one', async () => {
     for (const path of ['/graphql/', '/graphql/x', '/graphql%2f']) {

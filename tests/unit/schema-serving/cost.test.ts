@@ -110,6 +110,24 @@ describe('usage', () => {
   });
 });
 
+describe('vectors', () => {
+  const ask = (selection: string) =>
+    `createEmbeddings(input: { model: "m", input: ["a"] }) { ... on Embeddings { data { ${selection} } } }`;
+  const refusal = 'The operation selects vectors more than 4 times.';
+
+  test('may be had in both forms of two lots of texts', () => {
+    requireModest(parse(`mutation { a: ${ask('index vector base64')} b: ${ask('index vector base64')} }`));
+  });
+
+  test('are not to be had again and again, as each selection prints all of them', () => {
+    const again = Array.from({ length: 5 }, (_, index) => `a${index}: vector`).join(' ');
+    expect(() => requireModest(parse(`mutation { ${ask(again)} }`))).toThrow(refusal);
+    const spread = `mutation { ${ask('a: vector ...F b: vector')} }
+      fragment F on Embedding { ...G c: base64 } fragment G on Embedding { d: vector e: base64 }`;
+    expect(() => requireModest(parse(spread))).toThrow(refusal);
+  });
+});
+
 describe.each([
   ['aliases', (index: number) => `a${index}: __typename`],
   ['directives', () => '__typename @include(if: true)'],

@@ -511,6 +511,50 @@ describe('event streams', () => {
   });
 });
 
+test('who does not read a large answer is cut off after the stall limit, too', async () => {
+  const clock = createTestClock();
+  const server = await start({ limits: { stallMs: 5000 }, maxBodyBytes: 20_000_000 }, { clock });
+  const before = clock.pending();
+  const socket = await openRawSocket(server.port);
+  opened.push(() => socket.destroy());
+  socket.stopReading();
+  const variables = { name: 'x'.repeat(15_000_000) };
+  socket.send(graphqlBytes('query($name: String) { hello(name: $name) }', 'application/json', variables));
+  await until(() => server.executed() === 1);
+  // What the system takes has been taken by then.
+  for (let turn = 0; turn < 100; turn++) await new Promise((resolve) => setImmediate(resolve));
+  expect(server.server.inFlight()).toBe(1);
+  await clock.advance(5000);
+  await clock.advance(5000);
+  await until(() => server.server.inFlight() === 0);
+  expect(clock.pending()).toBe(before);
+});
+
+test('documents that are new take turns, over however many sockets they come', async () => {
+  const server = await start();
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connect(server)));
+  for (const [index, client] of clients.entries()) client.subscribe('a', `mutation { a${index}: count }`);
+  let [most, last] = [0, 0];
+  while (last < clients.length) {
+    await new Promise((resolve) => setImmediate(resolve));
+    most = Math.max(most, server.executed() - last);
+    last = server.executed();
+  }
+  expect(most).toBe(1);
+});
+
+test('an operation that is completed before its turn comes is never begun', async () => {
+  const server = await start();
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connect(server)));
+  for (const [index, client] of clients.entries()) client.subscribe('a', `mutation { a${index}: count }`);
+  const last = clients.at(-1);
+  last?.send({ id: 'a', type: 'complete' });
+  await until(() => server.executed() === clients.length - 1);
+  // It is looked at after all of them.
+  last?.subscribe('b', '{ executed }');
+  expect(await last?.next()).toMatchObject({ id: 'b', payload: { data: { executed: clients.length - 1 } } });
+});
+
 test('10,000 subscriptions opened and closed leave nothing behind', async () => {
   const server = await start({ limits: { socket: { messageBurst: 1e9, operations: 200 } } });
   const client = await connect(server);
