@@ -5,6 +5,7 @@ import type { UsageRecord } from '../domain/record.ts';
 import type { KeyDraft, KeyEdit } from './key-rules.ts';
 import type { IssuedKey, Keys } from './keys.ts';
 import type { LedgerReader, RecordFilter, RecordQuery, UsageBucket, UsageQuery } from './ports.ts';
+import type { Abortable } from './signal.ts';
 import { requireScope } from './steps/authorize.ts';
 import { checkRecordQuery, checkUsageQuery } from './usage-rules.ts';
 
@@ -31,9 +32,10 @@ export interface Administration {
   /**
    * Needs `usage:read`, and sees the caller's own key; with `keys:read` as well, every key.
    * @param query at most 366 days and 200 keys.
+   * @param signal aborted when nobody waits for the answer any more.
    * @throws GatewayError `invalid_request`, naming the field; also where the answer would be too large.
    */
-  usage(principal: Principal, query: UsageQuery): Promise<readonly UsageBucket[]>;
+  usage(principal: Principal, query: UsageQuery, signal: Abortable): Promise<readonly UsageBucket[]>;
   /**
    * As `usage`.
    * @param query any time from 1970 on; `limit` is 1 to 500.
@@ -84,10 +86,10 @@ export function createAdministration(keys: Keys, ledger: LedgerReader): Administ
       requireScope(principal, 'keys:write');
       return await keys.revoke(keyId);
     },
-    async usage(principal, query) {
+    async usage(principal, query, signal) {
       requireScope(principal, 'usage:read');
       checkUsageQuery(query);
-      return await ledger.buckets(within(principal, query));
+      return await ledger.buckets(within(principal, query), { keyId: principal.keyId, signal });
     },
     async records(principal, query) {
       requireScope(principal, 'usage:read');

@@ -92,11 +92,22 @@ export interface Ledger {
 
 /** Questions to the ledger. Every method rejects with GatewayError `storage_unavailable` while the database is away. */
 export interface LedgerReader {
-  /** Sums per interval and group, oldest first; intervals without a request are absent. */
-  buckets(query: UsageQuery): Promise<readonly UsageBucket[]>;
+  /**
+   * Sums per interval and group, oldest first; intervals without a request are absent. As this takes its time, few are
+   * made at once, and keys take turns.
+   * @throws GatewayError also `storage_unavailable` where too many of one key wait; the signal's reason.
+   */
+  buckets(query: UsageQuery, asker: Asker): Promise<readonly UsageBucket[]>;
   /** Newest first. Ties in time are ordered by id, so that pages neither overlap nor skip. */
   records(query: RecordQuery): Promise<readonly UsageRecord[]>;
   record(id: string): Promise<UsageRecord | undefined>;
+}
+
+/** Who wants to know. */
+export interface Asker {
+  readonly keyId: string;
+  /** Aborted when nobody waits for the answer any more. */
+  readonly signal: Abortable;
 }
 
 /** Which records to look at. `keyIds` undefined: every key's. */

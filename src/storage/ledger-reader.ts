@@ -20,9 +20,12 @@ const ADDING_UP_MS = 10_000;
 /** So that people who look at usage leave connections to those who use models. */
 const ADDING_UP_AT_ONCE = 2;
 
+/** Of one key: five times what one GraphQL operation may ask for. */
+const MOST_WAITING = 100;
+
 /** Questions to the table `usage_records`. */
 export function createLedgerReader(database: Database): LedgerReader {
-  const inTurn = createTurns(ADDING_UP_AT_ONCE);
+  const inTurn = createTurns(ADDING_UP_AT_ONCE, MOST_WAITING);
   const addUp = async (sql: string, params: readonly unknown[]) => {
     try {
       return await database.transaction((transaction) => transaction.query<BucketRow>(sql, params), {
@@ -34,11 +37,11 @@ export function createLedgerReader(database: Database): LedgerReader {
   };
 
   return {
-    async buckets(query) {
+    async buckets(query, asker) {
       const selection = encodeFilter(query);
       if (!selection) return [];
       const sql = selectBuckets(query, selection.where);
-      const rows = await inTurn(() => addUp(sql, selection.params));
+      const rows = await inTurn(asker, () => addUp(sql, selection.params));
       if (rows.length > MAX_BUCKETS) throw tooManyBuckets();
       return rows.map(decodeBucket);
     },

@@ -1,20 +1,81 @@
+import type { Abortable } from '../core/signal.ts';
+import { GatewayError } from '../domain/error.ts';
+
+/** Whose work it is. */
+export interface Worker {
+  readonly keyId: string;
+  /** Work that has not begun when it aborts never does. */
+  readonly signal: Abortable;
+}
+
+interface Waiting {
+  begin(): void;
+}
+
 /**
- * Runs work as it is given, but no more than so much of it at once; the rest waits, first come, first served.
- * @returns what runs a piece of work in its turn, and settles as that does.
+ * Runs work as it is given, but no more than so much of it at once; the rest waits. Keys take turns, so that whoever asks
+ * for a hundred things does not keep others waiting for all of them; those of one key are served as they came.
+ * @param mostWaiting of one key.
+ * @returns what runs a piece of work in its turn, and settles as that does, or rejects with a GatewayError
+ * `storage_unavailable` where too many wait, or with the signal's reason.
  */
-export function createTurns(atOnce: number): <Result>(work: () => Promise<Result>) => Promise<Result> {
-  const waiting: (() => void)[] = [];
+export function createTurns(
+  atOnce: number,
+  mostWaiting: number,
+): <Result>(worker: Worker, work: () => Promise<Result>) => Promise<Result> {
+  /** By key, the one whose turn it is first. */
+  const lines = new Map<string, Waiting[]>();
   let free = atOnce;
-  return async (work) => {
+
+  const quit = (keyId: string, waiting: Waiting) => {
+    const line = lines.get(keyId)?.filter((other) => other !== waiting) ?? [];
+    if (line.length > 0) lines.set(keyId, line);
+    else lines.delete(keyId);
+  };
+  const wait = ({ keyId, signal }: Worker) =>
+    new Promise<void>((resolve, reject) => {
+      const line = lines.get(keyId) ?? [];
+      if (line.length >= mostWaiting) throw tooMany();
+      const leave = () => {
+        quit(keyId, waiting);
+        reject(signal.reason);
+      };
+      const waiting: Waiting = {
+        begin() {
+          signal.removeEventListener('abort', leave);
+          resolve();
+        },
+      };
+      signal.addEventListener('abort', leave, { once: true });
+      lines.set(keyId, [...line, waiting]);
+    });
+  /** A turn is handed on, so that nobody who comes now can take it from whoever waits. */
+  const handOn = () => {
+    const [first] = lines;
+    if (!first) {
+      free++;
+      return;
+    }
+    const [keyId, [next, ...others]] = first;
+    lines.delete(keyId);
+    if (others.length > 0) lines.set(keyId, others);
+    next?.begin();
+  };
+
+  return async (worker, work) => {
     if (free > 0) free--;
-    else await new Promise<void>((resolve) => waiting.push(resolve));
+    else await wait(worker);
     try {
+      if (worker.signal.aborted) throw worker.signal.reason;
       return await work();
     } finally {
-      // A turn is handed on, so that nobody who comes now can take it from whoever waits.
-      const next = waiting.shift();
-      if (next) next();
-      else free++;
+      handOn();
     }
   };
+}
+
+function tooMany(): GatewayError {
+  return new GatewayError('storage_unavailable', 'Too many questions of this API key wait already.', {
+    retryAfterMs: 5000,
+  });
 }

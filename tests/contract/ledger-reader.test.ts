@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { LedgerReader, RecordQuery, UsageQuery } from '../../src/core/ports.ts';
+import type { Asker, LedgerReader, RecordQuery, UsageQuery } from '../../src/core/ports.ts';
 import type { UsageRecord } from '../../src/domain/record.ts';
 import type { Database } from '../../src/storage/database.ts';
 import { createLedger } from '../../src/storage/ledger.ts';
@@ -8,6 +8,8 @@ import { migrate } from '../../src/storage/migrate.ts';
 import { openPostgres } from '../../src/storage/postgres.ts';
 import { DATABASES } from '../support/databases.ts';
 import { createDatabase, type TestDatabase } from '../support/postgres.ts';
+
+const ASKER: Asker = { keyId: 'key_1', signal: new AbortController().signal };
 
 let next = 0;
 /** A record with an id of its own, unless one is given; later records have greater ids. */
@@ -217,7 +219,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         promptTokens: 10,
         completionTokens: 1,
       };
-      expect(await reader.buckets({ ...january, interval: 'hour' })).toStrictEqual([
+      expect(await reader.buckets({ ...january, interval: 'hour' }, ASKER)).toStrictEqual([
         { ...evening },
         {
           ...{ ...empty, start: at('03T00:00'), requests: 2, errors: 1, cancelled: 1 },
@@ -225,7 +227,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         },
         { ...empty, start: at('03T01:00'), requests: 2, promptTokens: 10_000_000_000 },
       ]);
-      expect(await reader.buckets(january)).toStrictEqual([
+      expect(await reader.buckets(january, ASKER)).toStrictEqual([
         { ...evening, start: at('01T00:00') },
         {
           ...{ ...empty, start: at('03T00:00'), requests: 4, errors: 1, cancelled: 1 },
@@ -244,7 +246,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
             return work(transaction);
           }),
       });
-      expect(await elsewhere.buckets(january)).toMatchObject([{ start: at('02T00:00'), requests: 2 }]);
+      expect(await elsewhere.buckets(january, ASKER)).toMatchObject([{ start: at('02T00:00'), requests: 2 }]);
     });
 
     test('are kept apart by key, by model, or by both', async () => {
@@ -255,7 +257,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         record({ keyId: 'key_2', model: 'a' }),
       );
       const grouped = async (groupBy: UsageQuery['groupBy']) =>
-        (await reader.buckets({ ...january, groupBy })).map((bucket) => [
+        (await reader.buckets({ ...january, groupBy }, ASKER)).map((bucket) => [
           ...[bucket.keyId, bucket.model].filter((name) => name !== undefined),
           bucket.requests,
         ]);
@@ -282,7 +284,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         record({ timings: i === 0 ? { totalMs: 0, firstTokenMs: 2.5 } : { totalMs: i } }),
       );
       await keep(...totals, record(), record({ startedAt: at('03T00:00') }));
-      const [first, second] = await reader.buckets(january);
+      const [first, second] = await reader.buckets(january, ASKER);
       expect(first).toMatchObject({
         requests: 102,
         totalMs: { p50: 50, p95: 95, p99: 99 },
@@ -301,7 +303,10 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         record({ startedAt: at('02T12:00'), keyId: 'key_2' }),
       );
       const requests = async (change: Partial<UsageQuery>) =>
-        (await reader.buckets({ ...january, ...change })).reduce((sum, bucket) => sum + bucket.requests, 0);
+        (await reader.buckets({ ...january, ...change }, ASKER)).reduce(
+          (sum, bucket) => sum + bucket.requests,
+          0,
+        );
       expect(await requests({})).toBe(4);
       expect(await requests({ from: at('02T00:00'), to: at('03T00:00') })).toBe(3);
       expect(await requests({ from: at('03T00:00'), to: at('02T00:00') })).toBe(0);
@@ -321,14 +326,14 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
         );
       const query: UsageQuery = { ...january, groupBy: ['model'] };
       await fill(MAX_BUCKETS);
-      expect(await reader.buckets(query)).toHaveLength(MAX_BUCKETS);
+      expect(await reader.buckets(query, ASKER)).toHaveLength(MAX_BUCKETS);
       await fill(MAX_BUCKETS + 1);
-      await expect(reader.buckets(query)).rejects.toMatchObject({
+      await expect(reader.buckets(query, ASKER)).rejects.toMatchObject({
         code: 'invalid_request',
         param: 'interval',
         message: expect.stringContaining('longer interval'),
       });
-      expect(await reader.buckets(january)).toMatchObject([{ requests: MAX_BUCKETS + 1 }]);
+      expect(await reader.buckets(january, ASKER)).toMatchObject([{ requests: MAX_BUCKETS + 1 }]);
     });
   });
 
@@ -336,7 +341,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
     await keep(record());
     for (const keyIds of [[], ['\0'], ['\ud800', 'key_1\0']]) {
       expect(await reader.records({ limit: 10, keyIds })).toEqual([]);
-      expect(await reader.buckets({ ...january, keyIds })).toEqual([]);
+      expect(await reader.buckets({ ...january, keyIds }, ASKER)).toEqual([]);
     }
     expect(asked).toBe(0);
   });
@@ -347,7 +352,7 @@ describe.each(DATABASES)('questions to the ledger in %s', (_name, open) => {
     for (const text of HOSTILE) {
       for (const filter of [{ keyIds: [text] }, { keyIds: [text, `${text}!`] }, { model: text }]) {
         expect(await reader.records({ limit: 10, ...filter })).toEqual([]);
-        expect(await reader.buckets({ ...january, ...filter })).toEqual([]);
+        expect(await reader.buckets({ ...january, ...filter }, ASKER)).toEqual([]);
       }
       // A forged place in the list is a place like any other.
       const page = await reader.records({ limit: 10, after: { startedAt: at('01T00:00'), id: text } });
@@ -404,14 +409,18 @@ describe('a ledger of 100,000 requests in PostgreSQL', () => {
     ['one key’s first page', 'usage_records_by_key', () => reader.records({ limit: 50, keyIds: ['key_1'] })],
     ['one key’s later page', 'usage_records_by_key', () => reader.records({ ...page, keyIds: ['key_1'] })],
     ['a model’s page', 'usage_records_by_model', () => reader.records({ ...page, model: 'model-1' })],
-    ['one day’s buckets', 'usage_records_by_time', () => reader.buckets(day)],
-    ['one key’s buckets', 'usage_records_by_key', () => reader.buckets({ ...day, keyIds: ['key_1'] })],
+    ['one day’s buckets', 'usage_records_by_time', () => reader.buckets(day, ASKER)],
+    ['one key’s buckets', 'usage_records_by_key', () => reader.buckets({ ...day, keyIds: ['key_1'] }, ASKER)],
     [
       'several keys’ buckets',
       'usage_records_by_key',
-      () => reader.buckets({ ...day, keyIds: ['key_1', 'key_2'] }),
+      () => reader.buckets({ ...day, keyIds: ['key_1', 'key_2'] }, ASKER),
     ],
-    ['a model’s buckets', 'usage_records_by_model', () => reader.buckets({ ...day, model: 'model-1' })],
+    [
+      'a model’s buckets',
+      'usage_records_by_model',
+      () => reader.buckets({ ...day, model: 'model-1' }, ASKER),
+    ],
   ])('%s is found by the index %s', async (_what, index, ask) => {
     await ask();
     expect(plan).toContain(index);
@@ -431,14 +440,14 @@ describe('a ledger of 100,000 requests in PostgreSQL', () => {
       ...database,
       transaction: (work) => database.transaction(work, { timeoutMs: 100 }),
     });
-    const refusal = expect(hurried.buckets(day)).rejects.toMatchObject({
+    const refusal = expect(hurried.buckets(day, ASKER)).rejects.toMatchObject({
       code: 'invalid_request',
       param: 'from',
       message: expect.stringContaining('shorter time'),
     });
     await refusal.finally(asked.resolve);
     await lock;
-    expect(await hurried.buckets(day)).toMatchObject([{ requests: 3456 }]);
+    expect(await hurried.buckets(day, ASKER)).toMatchObject([{ requests: 3456 }]);
     expect(database.state()).toBe('up');
   });
 
@@ -457,7 +466,7 @@ describe('a ledger of 100,000 requests in PostgreSQL', () => {
         }
       },
     });
-    const sums = await Promise.all(Array.from({ length: 8 }, () => counted.buckets(day)));
+    const sums = await Promise.all(Array.from({ length: 8 }, () => counted.buckets(day, ASKER)));
     expect(sums.map(([bucket]) => bucket?.requests)).toEqual(Array(8).fill(3456));
     expect(most).toBe(2);
   });
@@ -470,6 +479,6 @@ test('while the database is away every question says so', async () => {
   const unavailable = { code: 'storage_unavailable', retryable: true };
   await expect(reader.record('id')).rejects.toMatchObject(unavailable);
   await expect(reader.records({ limit: 1 })).rejects.toMatchObject(unavailable);
-  await expect(reader.buckets(january)).rejects.toMatchObject(unavailable);
+  await expect(reader.buckets(january, ASKER)).rejects.toMatchObject(unavailable);
   await database.close();
 });

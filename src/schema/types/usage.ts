@@ -166,17 +166,18 @@ builder.queryField('usage', (t) =>
       apiKeyId: t.arg.id({ description: 'Only the requests of this key.' }),
       model: t.arg.string({ description: 'Only the requests to this model, by its full name.' }),
     },
-    resolve: async (_root, { from, to, interval, groupBy, apiKeyId, model }, { gateway, principal }) => {
+    resolve: async (_root, { from, to, interval, groupBy, apiKeyId, model }, context) => {
+      const { gateway, principal, signal } = context;
       checkRange(from, to, interval);
-      const buckets = await gateway.administration.usage(principal, {
+      const query = {
         from,
         to,
         interval,
         groupBy: [...new Set(groupBy)],
         ...keyFilter(apiKeyId, 'apiKeyId'),
         ...(typeof model === 'string' && { model }),
-      });
-      return [...buckets];
+      };
+      return [...(await gateway.administration.usage(principal, query, signal))];
     },
   }),
 );

@@ -1,4 +1,4 @@
-import type { UsageBucket } from '../../core/ports.ts';
+import type { UsageBucket, UsageQuery } from '../../core/ports.ts';
 import { GatewayError } from '../../domain/error.ts';
 import type { LimitState, LimitsState } from '../../domain/limit.ts';
 import type { Principal } from '../../domain/principal.ts';
@@ -132,14 +132,16 @@ builder.subscriptionField('viewerLimits', (t) =>
   }),
 );
 
-async function loadUsageToday({ gateway, principal, clock }: GraphQLContext): Promise<UsageBucket> {
+async function loadUsageToday(context: GraphQLContext): Promise<UsageBucket> {
+  const { gateway, principal, signal, clock } = context;
   const start = new Date(Math.floor(clock.now() / DAY_MS) * DAY_MS);
-  const [today] = await gateway.administration.usage(principal, {
+  const query: UsageQuery = {
     from: start,
     to: new Date(start.getTime() + DAY_MS),
     interval: 'day',
     groupBy: [],
     keyIds: [principal.keyId],
-  });
+  };
+  const [today] = await gateway.administration.usage(principal, query, signal);
   return today ?? { start, requests: 0, errors: 0, cancelled: 0, promptTokens: 0, completionTokens: 0 };
 }

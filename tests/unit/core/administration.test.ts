@@ -186,6 +186,7 @@ describe('keys', () => {
   );
 });
 
+const { signal } = new AbortController();
 const day = { from: new Date('2026-01-01T00:00Z'), to: new Date('2026-01-02T00:00Z') };
 const usage = { ...day, interval: 'day', groupBy: ['key'] } as const satisfies UsageQuery;
 
@@ -193,7 +194,7 @@ describe('usage and records', () => {
   test('are seen by nobody without usage:read, whatever they ask for', async () => {
     const caller = holder('key_own', without('usage:read'));
     const lacks = denied('usage:read');
-    await expect(administration.usage(caller, usage)).rejects.toMatchObject(lacks);
+    await expect(administration.usage(caller, usage, signal)).rejects.toMatchObject(lacks);
     await expect(administration.records(caller, { limit: 0 })).rejects.toMatchObject(lacks);
     for (const id of ['record of key_own', 'none']) {
       await expect(administration.record(caller, id)).rejects.toMatchObject(lacks);
@@ -210,7 +211,7 @@ describe('usage and records', () => {
   ])('of keys %j are, without keys:read, those of keys %j', async (keyIds, seen) => {
     const caller = holder('key_own', ['usage:read']);
     const filter = { ...(keyIds && { keyIds }), model: 'llama3.1:8b' };
-    await administration.usage(caller, { ...usage, ...filter });
+    await administration.usage(caller, { ...usage, ...filter }, signal);
     await administration.records(caller, { limit: 5, ...filter });
     expect(asked).toEqual([
       { ...usage, keyIds: seen, model: 'llama3.1:8b' },
@@ -221,7 +222,7 @@ describe('usage and records', () => {
   test('are, with keys:read as well, every key’s or those that were asked for', async () => {
     const caller = holder('key_own', ['usage:read', 'keys:read']);
     for (const filter of [{}, { keyIds: ['key_other'] }, { keyIds: [] }]) {
-      await administration.usage(caller, { ...usage, ...filter });
+      await administration.usage(caller, { ...usage, ...filter }, signal);
       expect(asked.pop()).toEqual({ ...usage, ...filter });
     }
   });
@@ -256,7 +257,7 @@ describe('usage and records', () => {
     ['keyIds', { keyIds: manyKeys }],
   ])('name %s as what is wrong with a question about usage', async (param, change) => {
     const caller = holder('key_own', ['usage:read']);
-    await expect(administration.usage(caller, { ...usage, ...change })).rejects.toMatchObject({
+    await expect(administration.usage(caller, { ...usage, ...change }, signal)).rejects.toMatchObject({
       code: 'invalid_request',
       param,
     });
@@ -285,7 +286,7 @@ describe('usage and records', () => {
   test('may be asked for over a whole leap year, and from the first of times to the last', async () => {
     const caller = holder('key_own', ['usage:read', 'keys:read']);
     const to = new Date(day.from.getTime() + 366 * 86_400_000);
-    await administration.usage(caller, { ...usage, to, keyIds: manyKeys.slice(1) });
+    await administration.usage(caller, { ...usage, to, keyIds: manyKeys.slice(1) }, signal);
     const all = { limit: 500, from: new Date(0), to: new Date('9999-12-31T23:59:59.999Z') };
     await administration.records(caller, all);
     expect(asked).toEqual([{ ...usage, to, keyIds: manyKeys.slice(1) }, all]);
