@@ -118,16 +118,23 @@ export function createConnections({ url, connectTimeoutMs, most }: ConnectionsOp
 }
 
 class Request implements Sent {
-  readonly text: string;
   readonly listener: Listener;
+  #text: string;
   readonly #waiting: Set<Request>;
   /** While it has one. */
   connection: Connection | undefined;
 
   constructor(text: string, listener: Listener, waiting: Set<Request>) {
-    this.text = text;
+    this.#text = text;
     this.listener = listener;
     this.#waiting = waiting;
+  }
+
+  /** What to send, once. It is not kept: the answer may take half an hour, and a prompt be megabytes of images. */
+  takeText(): string {
+    const text = this.#text;
+    this.#text = '';
+    return text;
   }
 
   pause(): void {
@@ -199,7 +206,7 @@ class Connection implements ResponseListener {
     this.#request = request;
     request.connection = this;
     this.#parser.next();
-    this.#socket.write(request.text);
+    this.#socket.write(request.takeText());
   }
 
   pause(): void {

@@ -101,6 +101,17 @@ describe('a place', () => {
     expect([first.waitedMs(), second.waitedMs()]).toEqual([0, 2500]);
   });
 
+  test('is had by everybody, at the best backend, where nothing bounds their number', () => {
+    const line = createLine({ perModel: Number.POSITIVE_INFINITY });
+    const signal = new Cancellation();
+    let able = [backend('best'), backend('other')];
+    const candidate = { model: MODEL, keyId: 'a', backends: () => able, signal };
+    const places = Array.from({ length: 1000 }, () => line.places.tryTake(candidate));
+    expect(new Set(places.map((place) => (place as Place).backend.id))).toEqual(new Set(['best']));
+    able = [];
+    expect(line.places.tryTake(candidate)).toBeUndefined();
+  });
+
   test('is not to be had where no backend would do', async () => {
     const line = createLine();
     line.backends = [];

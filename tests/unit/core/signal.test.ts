@@ -17,6 +17,18 @@ describe('a cancellation', () => {
     expect([cancellation.aborted, cancellation.reason]).toEqual([true, 'over']);
   });
 
+  test('tells all others, whoever of them has been taken away', () => {
+    for (const gone of [0, 1, 2]) {
+      const cancellation = new Cancellation();
+      const listeners = [jest.fn(), jest.fn(), jest.fn()];
+      for (const listener of listeners) cancellation.addEventListener('abort', listener);
+      // The second time it is none of them any more.
+      for (let time = 0; time < 2; time++) cancellation.removeEventListener('abort', listeners[gone] as never);
+      cancellation.abort('over');
+      expect(listeners.map(({ mock }) => mock.calls.length)).toEqual([0, 1, 2].map((at) => +(at !== gone)));
+    }
+  });
+
   test('does not tell who has been taken away by one that was told before', () => {
     const cancellation = new Cancellation();
     const taken = jest.fn();

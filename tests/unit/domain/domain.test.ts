@@ -126,6 +126,16 @@ describe('routing', () => {
     const mixed = { models: new Map([['X:latest', model('X:latest')]]) };
     expect(findModel('x', [backend('a', mixed)])?.id).toBe('X:latest');
   });
+
+  test('a model is found where it is healthy, by what each backend has now', () => {
+    const has = (...ids: string[]) => ({ models: new Map(ids.map((id) => [id, model(id)])) });
+    const away = backend('away', { healthy: false, ...has('m:latest') });
+    expect(findModel('m', [away, backend('b', has('other', 'M:latest', 'm:latest'))])?.id).toBe('M:latest');
+    expect(findModel('m', [away, backend('b', has('other'))])?.id).toBe('m:latest');
+    // The same backend after it has been looked at again.
+    expect(findModel('m', [backend('b', has('other'))])).toBeUndefined();
+    expect(findModel('m', [backend('b', has('other', 'm'))])?.id).toBe('m');
+  });
 });
 
 describe('usage', () => {

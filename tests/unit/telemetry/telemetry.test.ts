@@ -115,6 +115,12 @@ describe('the line of a request', () => {
     expect(line()).toMatchObject({ level: 'info', status: 'cancelled' });
   });
 
+  test('a line without fields is an object all the same', () => {
+    const { telemetry, line } = start();
+    telemetry.log('info', 'listening');
+    expect(Object.keys(line())).toEqual(['level', 'time', 'replica', 'msg']);
+  });
+
   test('lines below the level are not written', () => {
     const { telemetry, lines } = start({ level: 'warn' });
     telemetry.requestEnded(RECORD, undefined);
