@@ -1,4 +1,5 @@
 import type { Contender } from '../contenders/contender.ts';
+import { nginx } from '../contenders/nginx.ts';
 import type { Outcome, Sample } from '../samples.ts';
 import { measurePaced, TURN } from './streaming.ts';
 import { inTurns } from './turns.ts';
@@ -17,12 +18,13 @@ export const streams: Workload = {
   name: NAME,
   about:
     'Streams at the pace of a model: what each token costs and how much later it arrives. 300 streams of 20 tokens/s; for ' +
-    'the gateway also 10 to 1,000 streams that share 2,500 tokens/s, and 500 streams of 10 tokens/s for their memory.',
+    'the gateway also 10 to 1,000 streams that share 2,500 tokens/s, for nginx too, as the more there are, the less of each ' +
+    "is in the processor's caches; and 500 streams of 10 tokens/s for their memory.",
   async *run(bench) {
     const entrants = bench.contenders.map(({ name, start, own }) => ({
       subject: name,
       start,
-      variants: new Map(own ? [usual(), ...flat()] : [usual()]),
+      variants: new Map(own || name === nginx.name ? [usual(), ...flat()] : [usual()]),
       warmUp: (setup: Setup) =>
         measurePaced(setup, 'rest', { ...USUAL, warmUpMs: warmUpMs(bench), measureMs: 1000 }),
     }));
