@@ -50,7 +50,11 @@ export type Message =
       readonly reasoning?: string;
       readonly toolCalls: readonly ToolCall[];
     }
-  | { readonly role: 'tool'; readonly toolCallId: string; readonly content: readonly TextPart[] };
+  | {
+      readonly role: 'tool';
+      readonly toolCallId: string;
+      readonly content: readonly (TextPart | ImagePart)[];
+    };
 
 export interface TextPart {
   readonly type: 'text';

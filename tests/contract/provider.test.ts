@@ -21,6 +21,7 @@ beforeAll(async () => {
       { name: 'llava:7b', capabilities: ['completion', 'vision'] },
       { name: 'qwen2.5-coder:7b', capabilities: ['completion', 'insert'] },
       { name: 'qwen2.5-coder:7b', capabilities: ['completion', 'tools', 'insert'] },
+      { name: 'thinking-coder:7b', capabilities: ['completion', 'insert', 'thinking'] },
     ],
   });
   fleet = await startFleet([simulator.url], { numCtx: new Map([['phi3:mini', 2048]]) });
@@ -136,6 +137,12 @@ describe('chat', () => {
       logprobs: true,
       top_logprobs: 1,
     });
+  });
+
+  test('a gap is filled without thoughts where they are switched off', async () => {
+    const gap = { model: 'thinking-coder:7b', messages: [user('function one() {')], suffix: '}' };
+    expect((await result({ ...gap, reasoningEffort: 'none' })).choices[0]?.reasoning).toBe('');
+    expect((await result(gap)).choices[0]?.reasoning).not.toBe('');
   });
 
   test('a gap that the model cannot fill is refused by the server, too', async () => {
@@ -281,6 +288,19 @@ describe('formats', () => {
     const schema = { type: 'object', properties: { n: { type: 'integer' } }, required: ['n'] };
     const { choices } = await result({ responseFormat: { type: 'jsonSchema', name: 'x', schema } });
     expect(JSON.parse(choices[0]?.text ?? '')).toEqual({ n: expect.any(Number) });
+  });
+
+  test('an answer that a server did not hold to its format fails, once all of it has come', async () => {
+    simulator.script({ text: 'Gladly: it is sunny.' });
+    const { events, error } = await answer({ responseFormat: { type: 'json' } });
+    expect(events.at(-1)).toMatchObject({ type: 'content' });
+    expect(error).toMatchObject({ code: 'upstream_invalid_output', retryable: true });
+  });
+
+  test('an answer in a format may end at a stop string of the request, wherever that is', async () => {
+    simulator.script({ text: '{"city":"Bern"}' });
+    const { choices } = await result({ responseFormat: { type: 'json' }, sampling: { stop: ['ern'] } });
+    expect(choices[0]).toMatchObject({ text: '{"city":"B', finish: { unified: 'stop' } });
   });
 });
 

@@ -16,15 +16,27 @@ export function bound(): Step {
   return (next) => (request, call) => {
     const passes = call.streamed && !call.isKept;
     if (passes || request.kind === 'embedding') return next(request, call);
-    let characters = 0;
+    const keep = createBound();
     return staged({
       open: () => next(request, call),
       pass(batch) {
-        for (const event of batch) characters += sizeOf(event);
-        if (characters > MAX_CHARACTERS) throw tooLong();
+        const failure = keep(batch);
+        if (failure) throw failure;
         return batch;
       },
     });
+  };
+}
+
+/**
+ * Counts what is kept of one answer, which may be made of several streams.
+ * @returns what takes each batch, and gives `upstream_incomplete` from where on it is too much.
+ */
+export function createBound(): (batch: readonly InferenceEvent[]) => GatewayError | undefined {
+  let characters = 0;
+  return (batch) => {
+    for (const event of batch) characters += sizeOf(event);
+    return characters > MAX_CHARACTERS ? tooLong() : undefined;
   };
 }
 

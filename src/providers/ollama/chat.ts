@@ -153,10 +153,12 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
 function encode(request: ChatRequest, model: Model | undefined, settings: Settings) {
   const { suffix } = request;
   if (suffix !== undefined) {
-    const { body, warnings } = encodeInsertion(request, suffix, settings);
-    return { path: '/api/generate', body: JSON.stringify(body), warnings, constrained: false } as const;
+    const { body, warnings } = encodeInsertion(request, suffix, model, settings);
+    const free = { constrained: false, json: false };
+    return { path: '/api/generate', body: JSON.stringify(body), warnings, ...free } as const;
   }
   const { body, ...rest } = encodeChat(request, model, settings);
   const constrained = body.format !== undefined;
-  return { path: '/api/chat', body: JSON.stringify(body), ...rest, constrained } as const;
+  const json = constrained && !request.sampling.stop?.length;
+  return { path: '/api/chat', body: JSON.stringify(body), ...rest, constrained, json } as const;
 }

@@ -1,5 +1,5 @@
 import { GatewayError, toGatewayError } from '../../domain/error.ts';
-import type { ChatEvent, Finished, FinishReason } from '../../domain/event.ts';
+import type { ChatEvent, Finished, FinishReason, TokenLogprob } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
 import { decodeErrorLine } from './errors.ts';
 import { type ForcedAnswer, type ForcedCall, parseForced, readCutShort } from './forced.ts';
@@ -18,11 +18,13 @@ export interface ChatContext {
   readonly logprobs: boolean;
   /** Whether the answer is held to a format, a forced call's included. */
   readonly constrained: boolean;
+  /** Whether a text that ends by itself must be JSON: not where stop strings of the request may end it anywhere. */
+  readonly json: boolean;
   readonly randomBytes: (count: number) => Uint8Array;
 }
 
-/** A forced answer is held back as a whole; this is as much as a tool call may be, in characters. */
-const MAX_FORCED_CHARACTERS = 16 * 1024 * 1024;
+/** What is held to a format is kept, to be read or judged as a whole at its end: so much of it, in characters. */
+const MAX_KEPT_CHARACTERS = 16 * 1024 * 1024;
 
 /**
  * Bytes of an answer of `/api/chat` or `/api/generate` in, events out. Pure but for the random ids of calls that come
@@ -94,7 +96,7 @@ class Answer {
   readonly #callIds = new Set<string>();
   #started = false;
   #reasoned = false;
-  #forcedText = '';
+  #kept = '';
   finished = false;
   /** Pieces of output held back so far. */
   withheld = 0;
@@ -131,8 +133,11 @@ class Answer {
     events.push({ type: 'started', model, backend, warnings });
   }
 
-  #readText(text: string, events: ChatEvent[]): void {
-    if (this.#context.forced) this.#withhold(text);
+  #readText(text: string, events: ChatEvent[], logprobs?: readonly TokenLogprob[]): void {
+    const { forced, json } = this.#context;
+    if (forced || json) this.#keep(text);
+    if (forced) return;
+    if (logprobs?.length) events.push({ type: 'content', choice: 0, text, logprobs });
     else if (text !== '') events.push({ type: 'content', choice: 0, text });
   }
 
@@ -144,18 +149,17 @@ class Answer {
       events.push({ type: 'reasoning', choice: 0, text: thinking });
     }
     const text = readText(message['content']);
-    const logprobs = wantsLogprobs && !forced && thinking === '' ? decodeLogprobs(line['logprobs']) : [];
-    if (logprobs.length > 0) events.push({ type: 'content', choice: 0, text, logprobs });
-    else this.#readText(text, events);
+    const hasLogprobs = wantsLogprobs && !forced && thinking === '';
+    this.#readText(text, events, hasLogprobs ? decodeLogprobs(line['logprobs']) : undefined);
     const calls = message['tool_calls'];
     if (calls === undefined || calls === null) return;
     for (const call of readToolCalls(calls)) this.#addCall(call.name, call.arguments, call.id, events);
   }
 
-  #withhold(text: string): void {
-    this.#forcedText += text;
-    if (text !== '') this.withheld++;
-    if (this.#forcedText.length > MAX_FORCED_CHARACTERS) throw incomplete('a tool call of boundless length');
+  #keep(text: string): void {
+    this.#kept += text;
+    if (this.#context.forced && text !== '') this.withheld++;
+    if (this.#kept.length > MAX_KEPT_CHARACTERS) throw incomplete('formatted text of boundless length');
   }
 
   #addCall(name: string, args: string, id: string | undefined, events: ChatEvent[]): void {
@@ -169,14 +173,14 @@ class Answer {
   }
 
   #finish(line: WireObject, events: ChatEvent[]): void {
-    const { forced, constrained } = this.#context;
+    const { forced, constrained, json } = this.#context;
     const raw = typeof line['done_reason'] === 'string' ? line['done_reason'].slice(0, 64) : '';
     if (raw === 'load' || raw === 'unload') throw onlyLoaded(raw);
     if (forced) {
-      const { calls, text } = readForced(this.#forcedText, forced, raw);
+      const { calls, text } = readForced(this.#kept, forced, raw);
       for (const call of calls) this.#addCall(call.name, call.arguments, undefined, events);
       if (text !== '') events.push({ type: 'content', choice: 0, text });
-    }
+    } else if (json && raw !== 'length' && this.#callIds.size === 0) assertJson(this.#kept);
     this.finished = true;
     const exactQueue = !(this.#reasoned && constrained);
     const reason = { raw, unified: unify(raw, this.#callIds.size > 0) };
@@ -245,6 +249,24 @@ function readForced(text: string, forced: ForcedCall, raw: string): ForcedAnswer
   } catch (error) {
     if (raw === 'length') return readCutShort(text, forced);
     throw error;
+  }
+}
+
+/**
+ * Some versions of Ollama do not apply the format where a model that can reason is told not to.
+ * @throws GatewayError `upstream_invalid_output` where the text is not JSON.
+ */
+function assertJson(text: string): void {
+  try {
+    JSON.parse(text);
+  } catch {
+    throw new GatewayError(
+      'upstream_invalid_output',
+      'The model did not answer in the format it was held to.',
+      {
+        detail: `answer in a format: it is not JSON (${text.length} characters)`,
+      },
+    );
   }
 }
 

@@ -1,8 +1,10 @@
 import {
   type ChatRequest,
   type EmbeddingRequest,
+  type ImagePart,
   type Message,
   type Sampling,
+  type TextPart,
   textOf,
 } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
@@ -59,9 +61,7 @@ export interface EncodedEmbedding {
 export function encodeChat(request: ChatRequest, model: Model | undefined, settings: Settings): EncodedChat {
   const warnings: string[] = [];
   const forced = forcedCall(request);
-  const called = new Map<string, string>();
-  const messages = request.messages.map((message, index) => encodeMessage(message, index, called, warnings));
-  const think = encodeThink(request, model, warnings);
+  const messages = encodeMessages(request.messages, warnings);
   const tools = forced || request.toolChoice.type === 'none' ? [] : request.tools;
   const format = forced?.format ?? encodeFormat(request);
   return {
@@ -69,24 +69,37 @@ export function encodeChat(request: ChatRequest, model: Model | undefined, setti
     ...(forced && { forced }),
     body: {
       messages: forced ? withInstruction(messages, forced.instruction) : messages,
-      ...encodeShared(request, settings, warnings),
+      ...encodeShared(forced ? withoutLogprobs(request, warnings) : request, model, settings, warnings),
       ...(tools.length > 0 && { tools: tools.map(encodeTool) }),
       ...(format !== undefined && { format }),
-      ...(think !== undefined && { think }),
     },
   };
 }
 
-/** A request with a suffix as the body of `/api/generate`, as chats have no gaps. */
-export function encodeInsertion(request: ChatRequest, suffix: string, settings: Settings): EncodedInsertion {
+/**
+ * A request with a suffix as the body of `/api/generate`, as chats have no gaps.
+ * @param model as for a chat.
+ */
+export function encodeInsertion(
+  request: ChatRequest,
+  suffix: string,
+  model: Model | undefined,
+  settings: Settings,
+): EncodedInsertion {
   const warnings: string[] = [];
   const prompt = request.messages.map(({ content }) => textOf(content)).join('');
-  return { body: { prompt, suffix, ...encodeShared(request, settings, warnings) }, warnings };
+  return { body: { prompt, suffix, ...encodeShared(request, model, settings, warnings) }, warnings };
 }
 
 /** @param warnings gets what comes of it. */
-function encodeShared(request: ChatRequest, settings: Settings, warnings: string[]): WireGeneration {
+function encodeShared(
+  request: ChatRequest,
+  model: Model | undefined,
+  settings: Settings,
+  warnings: string[],
+): WireGeneration {
   const { logprobs } = request;
+  const think = encodeThink(request, model, warnings);
   const options = encodeOptions(request.sampling, contextSize(request.model, settings));
   const keepAlive = allowedKeepAlive(request.keepAlive, warnings) ?? settings.keepAlive;
   return {
@@ -100,6 +113,7 @@ function encodeShared(request: ChatRequest, settings: Settings, warnings: string
     ...(keepAlive !== undefined && { keep_alive: keepAlive }),
     ...(logprobs && { logprobs: true }),
     ...(logprobs && logprobs.top > 0 && { top_logprobs: logprobs.top }),
+    ...(think !== undefined && { think }),
   };
 }
 
@@ -134,6 +148,30 @@ export function withinStack<T>(encode: () => T): T {
   }
 }
 
+/** What the message says that brings the images of tools. */
+const SHOWN = 'The tools returned these images.';
+
+/**
+ * Images that tools have returned follow their results, neighbours being kept together, in a message of the user's: there
+ * are templates, that of Qwen3-VL for one, that leave out those of a tool's.
+ */
+function encodeMessages(messages: readonly Message[], warnings: string[]): WireMessage[] {
+  const called = new Map<string, string>();
+  const shown: string[] = [];
+  return messages.flatMap((message, index) => {
+    const encoded = encodeMessage(message, index, called, warnings);
+    if (message.role !== 'tool') return encoded;
+    shown.push(...imagesOf(message.content));
+    const isLast = messages[index + 1]?.role !== 'tool';
+    if (!isLast || shown.length === 0) return encoded;
+    return [encoded, { role: 'user', content: SHOWN, images: shown.splice(0) }];
+  });
+}
+
+function imagesOf(parts: readonly (TextPart | ImagePart)[]): string[] {
+  return parts.flatMap((part) => (part.type === 'image' ? [part.base64] : []));
+}
+
 /** @param called names of the calls so far, by id: what templates know a result by. The latest call of an id counts. */
 function encodeMessage(
   message: Message,
@@ -146,7 +184,7 @@ function encodeMessage(
     case 'system':
       return { role: 'system', content };
     case 'user': {
-      const images = message.content.flatMap((part) => (part.type === 'image' ? [part.base64] : []));
+      const images = imagesOf(message.content);
       return { role: 'user', content, ...(images.length > 0 && { images }) };
     }
     case 'assistant':
@@ -227,17 +265,26 @@ const THINK = {
   max: 'max',
 } as const;
 
+/** The family that knows degrees of effort only: Ollama drops a `think` of false, which leaves it at its default. */
+const ALWAYS_REASONS = /^gpt-?oss$/;
+
 function encodeThink(
   { reasoningEffort }: ChatRequest,
   model: Model | undefined,
   warnings: string[],
-): WireChatRequest['think'] {
+): WireGeneration['think'] {
   if (reasoningEffort === undefined) return undefined;
-  if (model?.capabilities.includes('thinking')) return THINK[reasoningEffort];
-  if (reasoningEffort !== 'none') {
-    warnings.push('The model does not reason, so the reasoning effort was not applied.');
+  if (!model?.capabilities.includes('thinking')) {
+    if (reasoningEffort !== 'none') {
+      warnings.push('The model does not reason, so the reasoning effort was not applied.');
+    }
+    return undefined;
   }
-  return undefined;
+  if (reasoningEffort === 'none' && ALWAYS_REASONS.test(model.family ?? '')) {
+    warnings.push('The model cannot stop reasoning, so it reasons as little as it can.');
+    return THINK.low;
+  }
+  return THINK[reasoningEffort];
 }
 
 function encodeOptions(sampling: Sampling, numCtx: number | undefined): WireOptions | undefined {
@@ -261,6 +308,12 @@ function encodeOptions(sampling: Sampling, numCtx: number | undefined): WireOpti
 
 function contextSize(model: string, settings: Settings): number | undefined {
   return settings.numCtx.get(canonicalModelName(model)) ?? settings.numCtx.get('*');
+}
+
+/** The tokens of a forced answer spell the JSON that the calls are read from, which the caller never sees. */
+function withoutLogprobs({ logprobs, ...rest }: ChatRequest, warnings: string[]): ChatRequest {
+  if (logprobs) warnings.push('An answer that is held to tool calls has no log probabilities.');
+  return rest;
 }
 
 /** After the caller's own opening system messages: templates merge neighbours, and many read only the opening ones. */

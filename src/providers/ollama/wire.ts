@@ -13,6 +13,7 @@ export interface WireGeneration {
   readonly keep_alive?: number | string;
   readonly logprobs?: true;
   readonly top_logprobs?: number;
+  readonly think?: boolean | 'low' | 'medium' | 'high' | 'max';
 }
 
 /** Body of `POST /api/chat`. */
@@ -21,7 +22,6 @@ export interface WireChatRequest extends WireGeneration {
   readonly tools?: readonly WireTool[];
   /** `json`, or a JSON Schema that the answer is held to. */
   readonly format?: 'json' | JsonObject;
-  readonly think?: boolean | 'low' | 'medium' | 'high' | 'max';
 }
 
 /** Body of `POST /api/generate`, as far as it fills in the middle of a text. */

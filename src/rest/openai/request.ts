@@ -106,6 +106,8 @@ export function decodeCompletion(body: unknown): DecodedCompletion {
       responseFormat: { type: 'text' },
       sampling: decodeSampling(parsed, parsed.max_tokens ?? 16),
       choices,
+      // Reasoning has no place in this format, and would take the few tokens that the text has.
+      reasoningEffort: 'none',
       ...(logprobs !== undefined && { logprobs: { top: logprobs } }),
       ...keepAliveOf(parsed),
     }),

@@ -1,6 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import type { Caller, Exchange } from '../../core/gateway.ts';
-import type { Abortable } from '../../core/signal.ts';
+import { type Abortable, Cancellation, forwardAbort } from '../../core/signal.ts';
+import { staged } from '../../core/stage.ts';
+import { createBound } from '../../core/steps/bound.ts';
 import { cancellable } from '../../core/stream.ts';
 import type { ChatRequest } from '../../domain/chat.ts';
 import { GatewayError } from '../../domain/error.ts';
@@ -86,6 +88,7 @@ function streamAnswers(
   };
 }
 
+/** The answers to several prompts. Together they are one answer, and bounded as one. */
 async function foldAnswers(
   res: RestResponse,
   gateway: RestGateway,
@@ -93,9 +96,22 @@ async function foldAnswers(
   caller: Caller,
 ): Promise<ChatResult[]> {
   const results: ChatResult[] = [];
+  const keep = createBound();
+  const all = new Cancellation();
+  forwardAbort(caller.signal, all);
   for (const request of requests) {
-    const exchange = gateway.chat(request, caller);
-    results.push(await withLimits(res, exchange, () => foldChat(exchange.events)));
+    const exchange = gateway.chat(request, { ...caller, signal: all });
+    const events = staged({
+      open: () => exchange.events,
+      pass(batch) {
+        const failure = keep(batch);
+        if (!failure) return batch;
+        // Merely left, the request would be recorded as one whose client has gone.
+        all.abort(failure);
+        throw failure;
+      },
+    });
+    results.push(await withLimits(res, exchange, () => foldChat(events)));
   }
   return results;
 }

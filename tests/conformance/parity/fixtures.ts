@@ -203,6 +203,15 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
     script: { text: 'Two words' },
     result: one({ logprobs: [expect.anything(), expect.anything()] }),
   },
+  'log probabilities of a call that is demanded': {
+    request: chat({ tools: [WEATHER], toolChoice: { type: 'required' }, logprobs: { top: 2 } }),
+    result: {
+      answer: {
+        choices: [{ toolCalls: [expect.anything()] }],
+        warnings: expect.stringContaining('log probabilities'),
+      },
+    },
+  },
   reasoning: {
     request: chat({ model: 'qwen3:8b', reasoningEffort: 'high' }),
     script: { thinking: 'Let me think.', text: 'Done.' },
@@ -309,6 +318,11 @@ export const FIXTURES: Readonly<Record<string, Fixture>> = {
   },
   'a forced call that is none': {
     request: chat({ tools: [WEATHER], toolChoice: { type: 'required' } }),
+    script: { text: 'I would rather not.' },
+    result: { failure: 'upstream_invalid_output' },
+  },
+  'prose where JSON was to come': {
+    request: chat({ responseFormat: { type: 'json' } }),
     script: { text: 'I would rather not.' },
     result: { failure: 'upstream_invalid_output' },
   },

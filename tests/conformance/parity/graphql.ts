@@ -1,6 +1,6 @@
 import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
-import type { ChatRequest, EmbeddingRequest, Message } from '../../../src/domain/chat.ts';
+import { type ChatRequest, type EmbeddingRequest, type Message, textOf } from '../../../src/domain/chat.ts';
 import { ERRORS, type ErrorCode } from '../../../src/domain/error.ts';
 import type { LimitName } from '../../../src/domain/limit.ts';
 import { decodeIdOf } from '../../../src/schema/ids.ts';
@@ -206,7 +206,7 @@ function encodeMessage(message: Message): Fields {
   );
   const role = message.role.toUpperCase();
   if (message.role === 'tool') {
-    const content = message.content.map((part) => part.text).join('');
+    const content = textOf(message.content);
     return { role, content: [{ toolResult: { toolCallId: message.toolCallId, content } }] };
   }
   if (message.role !== 'assistant') return { role, content: said };

@@ -111,6 +111,16 @@ const RULES: Readonly<Record<string, readonly [rule: string, file: string, title
   'OAI-112': ['responses: orphaned results', `${SUITE}/response-rules.ts`],
   'OAI-113': ['responses: nothing is stored', `${SUITE}/response-rules.ts`],
   'OAI-114': ['responses: fields by the names of the operation', `${SUITE}/response-rules.ts`],
+  'OAI-115': [
+    'responses: images in results',
+    `${UNIT}/responses-request.test.ts`,
+    'that are results may show images',
+  ],
+  'OAI-116': [
+    'responses: a stream ends in the answer that is given in one piece',
+    `${UNIT}/responses-stream.test.ts`,
+    'is the same response in one piece and at the end of a stream',
+  ],
 };
 
 describe('the list of rules', () => {

@@ -146,6 +146,20 @@ describe('refusals', () => {
       },
       'capability_missing',
     ],
+    [
+      'an image of a tool for a model without eyes',
+      {},
+      {
+        messages: [
+          {
+            role: 'tool' as const,
+            toolCallId: 'x',
+            content: [{ type: 'image' as const, base64: 'AAAA', mediaType: 'image/png' }],
+          },
+        ],
+      },
+      'capability_missing',
+    ],
   ])('%s is refused before anything is claimed, and recorded', async (_, call, request, code) => {
     const pipeline = createPipeline();
     const models = [model('llama3.1:8b'), model('phi3:mini', ['completion'])];
@@ -212,6 +226,20 @@ describe('what a request holds of the limits', () => {
     const [one, three] = pipeline.claims;
     expect(one?.tokens).toBeGreaterThan(100);
     expect(three?.tokens).toBe(3 * (one?.tokens ?? 0));
+  });
+
+  test('is that of images that a tool returned, too', async () => {
+    const pipeline = createPipeline();
+    const seeing = model('llama3.1:8b', ['completion', 'vision']);
+    pipeline.backends = [backend('ollama-1', { models: new Map([[seeing.id, seeing]]) })];
+    pipeline.script('ollama-1', answer);
+    const image = { type: 'image', base64: 'AAAA', mediaType: 'image/png' } as const;
+    for (const images of [[], [image, image]]) {
+      const messages = [{ role: 'tool', toolCallId: 'x', content: images }] as const;
+      await collect(pipeline.run(chatRequest({ messages })));
+    }
+    const [without, within] = pipeline.claims.map(({ tokens }) => tokens);
+    expect((within ?? 0) - (without ?? 0)).toBe(2 * 768);
   });
 
   test('is that of what comes after a gap, too', async () => {

@@ -11,6 +11,7 @@ const context: ChatContext = {
   parallelToolCalls: true,
   logprobs: false,
   constrained: false,
+  json: false,
   randomBytes: (count) => new Uint8Array(count),
 };
 
@@ -436,6 +437,57 @@ describe('forced tool calls', () => {
     const outcome = read(text('{"name":"f","argu') + last({ done_reason: 'length' }), { forced });
     expect(outcome.events.map((event) => event.type)).toEqual(['started', 'finished']);
     expect(finishedOf(outcome).reasons).toEqual([{ unified: 'length', raw: 'length' }]);
+  });
+});
+
+describe('an answer that must be JSON', () => {
+  const held = { constrained: true, json: true };
+
+  test('passes as it comes, and ends well where it is', () => {
+    const answer = text(' {"city":') + text('"Bern"}\n') + last();
+    expect(read(answer, held)).toEqual(read(answer));
+  });
+
+  test.each<[string, string, string?]>([
+    ['prose', text('The canary is') + text(' {"in":"Bern"}')],
+    ['half an object', text('{"canary":')],
+    ['nothing', ''],
+    ['prose on the last line', '', 'The canary.'],
+  ])('that is %s is upstream_invalid_output, and keeps what came before', (_what, pieces, content = '') => {
+    const answer = pieces + last({}, { content });
+    const { events, failure } = read(answer, held);
+    expect(events).toEqual(read(answer).events.slice(0, -1));
+    expect(failure).toMatchObject({ code: 'upstream_invalid_output' });
+    expect(`${failure?.message} ${failure?.detail}`).not.toMatch(/canary|Bern/i);
+  });
+
+  test('is judged by its text, however its lines come: with thoughts and with log probabilities', () => {
+    const logprobs = [{ token: '{}', logprob: -0.1 }];
+    const thought = line({ content: '', thinking: 'Hm.' });
+    const wanted = { ...held, logprobs: true };
+    expect(read(thought + line({ content: '{}' }, { logprobs }) + last(), wanted).failure).toBeUndefined();
+    const prose = read(thought + line({ content: 'No.' }, { logprobs }) + last(), wanted);
+    expect(prose.failure?.code).toBe('upstream_invalid_output');
+  });
+
+  test('may be less where the token limit cut it, or where it is calls', () => {
+    const cut = read(text('{"city":') + last({ done_reason: 'length' }), held);
+    expect(finishedOf(cut).reasons).toEqual([{ unified: 'length', raw: 'length' }]);
+    const called = read(text('So: ') + line({ tool_calls: [call('f', {})] }) + last(), held);
+    expect(finishedOf(called).reasons).toEqual([{ unified: 'toolCalls', raw: 'stop' }]);
+  });
+
+  test.each([
+    held,
+    { forced: { format: {}, instruction: '', allowed: new Set(['f']), several: false, optional: false } },
+  ])('is not kept without bound (%#)', (change) => {
+    const piece = text(' '.repeat(1024 * 1024));
+    expect(read(piece.repeat(16), change).failure?.detail).not.toContain('boundless');
+    expect(read(piece.repeat(17), change).failure).toMatchObject({
+      code: 'upstream_incomplete',
+      detail: expect.stringContaining('boundless'),
+    });
+    expect(read(piece.repeat(17) + last()).failure).toBeUndefined();
   });
 });
 

@@ -4,6 +4,7 @@ import type { Model } from '../../../src/domain/model.ts';
 import {
   encodeChat,
   encodeEmbedding,
+  encodeInsertion,
   type Settings,
   withinStack,
 } from '../../../src/providers/ollama/encode.ts';
@@ -41,6 +42,47 @@ describe('messages', () => {
         tool_calls: [{ id: 'call_1', function: { index: 0, name: 'weather', arguments: { city: 'Bern' } } }],
       },
       { role: 'tool', content: 'sunny', tool_name: 'weather', tool_call_id: 'call_1' },
+    ]);
+  });
+
+  test('images that tools return follow the results, in a message that every template shows', () => {
+    const image = (base64: string) => ({ type: 'image', base64, mediaType: 'image/png' }) as const;
+    const calling = (...ids: string[]): Message => ({
+      role: 'assistant',
+      content: [],
+      toolCalls: ids.map((id) => ({ id, name: 'look', arguments: '{}' })),
+    });
+    const result = (
+      toolCallId: string,
+      ...content: Extract<Message, { role: 'tool' }>['content']
+    ): Message => ({
+      role: 'tool',
+      toolCallId,
+      content,
+    });
+    const { body } = encode({
+      messages: [
+        calling('1', '2', '3'),
+        result('1', { type: 'text', text: 'Here.' }, image('AAAA'), image('BBBB')),
+        result('2', { type: 'text', text: 'Nothing.' }),
+        result('3', image('CCCC')),
+        calling('4'),
+        result('4', image('DDDD')),
+        user('Which is it?'),
+      ],
+    });
+    const sent = body.messages.map(({ role, content, images }) => [role, content, images]);
+    const brought = 'The tools returned these images.';
+    expect(sent).toEqual([
+      ['assistant', '', undefined],
+      ['tool', 'Here.', undefined],
+      ['tool', 'Nothing.', undefined],
+      ['tool', '', undefined],
+      ['user', brought, ['AAAA', 'BBBB', 'CCCC']],
+      ['assistant', '', undefined],
+      ['tool', '', undefined],
+      ['user', brought, ['DDDD']],
+      ['user', 'Which is it?', undefined],
     ]);
   });
 
@@ -199,6 +241,29 @@ describe('thinking', () => {
     expect(warnings).toEqual([]);
   });
 
+  test.each(['gptoss', 'gpt-oss'])(
+    'a model of the family %s cannot stop, so it reasons as little as it can, with a warning',
+    (family) => {
+      const endless = { ...model('thinking'), family };
+      const { body, warnings } = encode({ reasoningEffort: 'none' }, endless);
+      expect([body.think, warnings]).toEqual(['low', [expect.stringContaining('cannot stop reasoning')]]);
+      const high = encode({ reasoningEffort: 'high' }, endless);
+      expect([high.body.think, high.warnings]).toEqual(['high', []]);
+      const plain = encode({ reasoningEffort: 'none' }, { ...model(), family });
+      expect([plain.body.think, plain.warnings]).toEqual([undefined, []]);
+    },
+  );
+
+  test('a gap is filled without thoughts where the model has any', () => {
+    const fill = (known: Model | undefined) =>
+      encodeInsertion(chatRequest({ reasoningEffort: 'none' }), '}', known, settings);
+    expect(fill(model('insert', 'thinking'))).toMatchObject({ body: { think: false }, warnings: [] });
+    for (const plain of [model('insert'), undefined]) {
+      expect(fill(plain).body).not.toHaveProperty('think');
+      expect(fill(plain).warnings).toEqual([]);
+    }
+  });
+
   test('without an effort the model decides', () => {
     expect(encode({}, model('thinking')).body).not.toHaveProperty('think');
   });
@@ -313,6 +378,18 @@ describe('forced tools', () => {
     expect(body.messages[0]?.content).toContain('The weather of a city');
     expect(body.messages[0]?.content).toContain(JSON.stringify(schema));
     expect([warnings, forced?.optional]).toEqual([[], true]);
+  });
+
+  test.each<[string, Partial<ChatRequest>]>([
+    ['some tool is demanded', { toolChoice: { type: 'required' } }],
+    ['one tool is demanded', { toolChoice: { type: 'tool', name: 'weather' } }],
+    ['tools stand beside a response format', { responseFormat: { type: 'json' } }],
+  ])('where %s, log probabilities are not asked for, with a warning', (_what, change) => {
+    const { body, warnings } = encode({ tools: [weather], logprobs: { top: 2 }, ...change });
+    expect(body).not.toHaveProperty('logprobs');
+    expect(body).not.toHaveProperty('top_logprobs');
+    expect(warnings).toEqual([expect.stringContaining('log probabilities')]);
+    expect(encode({ tools: [weather], ...change }).warnings).toEqual([]);
   });
 
   test('beside a response format, tools that must not be called change nothing', () => {

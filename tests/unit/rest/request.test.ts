@@ -208,6 +208,20 @@ describe('a chat request', () => {
       'unsupported_parameter',
     ],
     [
+      'an image of a tool',
+      {
+        messages: [
+          {
+            role: 'tool',
+            tool_call_id: 'x',
+            content: [{ type: 'image_url', image_url: { url: 'data:image/png;base64,aGk=' } }],
+          },
+        ],
+      },
+      'messages[0].content[0].type',
+      'invalid_value',
+    ],
+    [
       'unknown tool call',
       { messages: [{ role: 'tool', tool_call_id: 'x', content: '' }] },
       'messages[0].tool_call_id',
@@ -356,6 +370,14 @@ describe('a completion request', () => {
     });
     expect(echoes).toEqual(['', '']);
     expect(completion({ echo: true }).echoes).toEqual(['p']);
+  });
+
+  test('is answered without reasoning, for which its format has no place', () => {
+    const { requests } = completion({ prompt: ['a', 'b'] });
+    const { requests: gaps } = completion({ suffix: 'after' });
+    expect([...requests, ...gaps].map(({ reasoningEffort }) => reasoningEffort)).toEqual(
+      Array(3).fill('none'),
+    );
   });
 
   test('has a gap where there is something after it', () => {

@@ -157,6 +157,21 @@ describe('a response request', () => {
       'unsupported_value',
     ],
     [
+      'an image of a function that is elsewhere',
+      {
+        input: [
+          { type: 'function_call', call_id: 'x', name: 'f', arguments: '{}' },
+          {
+            type: 'function_call_output',
+            call_id: 'x',
+            output: [{ type: 'input_image', image_url: 'http://169.254.169.254/' }],
+          },
+        ],
+      },
+      'input[1].output[0].image_url',
+      'unsupported_value',
+    ],
+    [
       'an image of the assistant',
       {
         input: [
@@ -319,6 +334,18 @@ describe('items', () => {
       role: 'tool',
       toolCallId: '1',
       content: text('sunny'),
+    });
+  });
+
+  test('that are results may show images, as users may', () => {
+    const output = [
+      { type: 'input_text', text: 'Here it is.' },
+      { type: 'input_image', image_url: 'data:image/png;base64,aGk=', detail: 'auto' },
+    ];
+    expect(decode(call('1'), { type: 'function_call_output', call_id: '1', output })[1]).toEqual({
+      role: 'tool',
+      toolCallId: '1',
+      content: [...text('Here it is.'), { type: 'image', base64: 'aGk=', mediaType: 'image/png' }],
     });
   });
 });

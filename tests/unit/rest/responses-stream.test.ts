@@ -44,7 +44,26 @@ const call = (index: number): ChatEvent => ({
   name: 'f',
   arguments: '{"a":1}',
 });
+const probable = (token: string): TokenLogprob => ({
+  token,
+  logprob: -0.1,
+  bytes: [97],
+  top: [{ token: 'z', logprob: -2 }],
+});
+const said = (text: string, token = text): ChatEvent => ({
+  type: 'content',
+  choice: 0,
+  text,
+  logprobs: [probable(token)],
+});
 const reason = (unified: FinishReason['unified']) => ({ reasons: [{ unified, raw: unified }] });
+
+const tokensOf = (frames: string, end: 'delta' | 'done') =>
+  eventsOf(frames).flatMap((event) =>
+    event.type === `response.output_text.${end}` && 'logprobs' in event
+      ? [event.logprobs.map(({ token }) => token)]
+      : [],
+  );
 
 const MESSAGE = [
   'output_item.added',
@@ -142,20 +161,9 @@ describe('the events of a response', () => {
   });
 
   test('carry log probabilities with the text that they belong to, and all of them at its end', () => {
-    const probable = (token: string): TokenLogprob => ({
-      token,
-      logprob: -0.1,
-      bytes: [97],
-      top: [{ token: 'z', logprob: -2 }],
-    });
-    const said = ['a', 'b'].map((text) => ({ ...content(text), logprobs: [probable(text)] }) as ChatEvent);
-    const frames = encode([started(), ...said, finished()]);
-    const tokensOf = (type: string) =>
-      eventsOf(frames)
-        .filter((event) => event.type === type)
-        .map((event) => ('logprobs' in event ? event.logprobs.map(({ token }) => token) : undefined));
-    expect(tokensOf('response.output_text.delta')).toEqual([['a'], ['b']]);
-    expect(tokensOf('response.output_text.done')).toEqual([['a', 'b']]);
+    const frames = encode([started(), said('a'), said('b'), finished()]);
+    expect(tokensOf(frames, 'delta')).toEqual([['a'], ['b']]);
+    expect(tokensOf(frames, 'done')).toEqual([['a', 'b']]);
     expect(lastOf(frames).response.output).toMatchObject([
       {
         content: [
@@ -163,6 +171,34 @@ describe('the events of a response', () => {
         ],
       },
     ]);
+  });
+
+  test('begin no message for log probabilities alone: a call has none before it, thoughts stay before the text', () => {
+    const hidden = said('', '<x>');
+    const called = encode([started(), hidden, hidden, call(0), finished()]);
+    expect(lastOf(called).response.output.map(({ type }) => type)).toEqual(['function_call']);
+    expect(tokensOf(called, 'delta')).toEqual([]);
+    const thought = encode([started(), hidden, reasoning('hm'), hidden, said('a'), finished()]);
+    expect(lastOf(thought).response.output.map(({ type }) => type)).toEqual(['reasoning', 'message']);
+  });
+
+  test('give log probabilities without a text to the message that begins next, and those after a call to none', () => {
+    const hidden = said('', '<x>');
+    for (const events of [
+      [hidden, said('a')],
+      [hidden, reasoning('hm'), said('a')],
+      [said('a'), hidden],
+      [hidden],
+    ]) {
+      const frames = encode([started(), ...events, finished()]);
+      const tokens = events.flatMap((event) =>
+        ('logprobs' in event ? event.logprobs : [])?.map(({ token }) => token),
+      );
+      expect(tokensOf(frames, 'delta').flat()).toEqual(tokens);
+      expect(tokensOf(frames, 'done')).toEqual([tokens]);
+    }
+    const spent = encode([started(), hidden, call(0), said('a'), finished()]);
+    expect(tokensOf(spent, 'done')).toEqual([['a']]);
   });
 
   test('end with usage, timings and what had no effect, said once', () => {
@@ -285,17 +321,22 @@ describe('whatever the model writes', () => {
       { maxLength: 3 },
     ),
     calls: fc.nat({ max: 2 }),
+    hidden: fc.nat({ max: 2 }),
     isCut: fc.boolean(),
     summary: fc.constantFrom(null, 'auto'),
   });
 
   test('is the same response in one piece and at the end of a stream', async () => {
     await fc.assert(
-      fc.asyncProperty(anyAnswer, async ({ thoughts, words, calls, isCut, summary }) => {
+      fc.asyncProperty(anyAnswer, async ({ thoughts, words, calls, hidden, isCut, summary }) => {
+        const tokens = Array.from({ length: hidden }, () => said('', '<x>'));
         const events = [
           started(),
+          ...tokens,
           ...thoughts.map(reasoning),
-          ...words.map((text) => content(text)),
+          ...tokens,
+          ...words.map((text) => (hidden > 0 ? said(text) : content(text))),
+          ...tokens,
           ...Array.from({ length: calls }, (_, index) => call(index)),
           finished(reason(isCut ? 'length' : 'stop')),
         ];

@@ -368,6 +368,23 @@ describe('completions', () => {
       }),
   );
 
+  test('to several prompts that are given as a whole end at 16 MiB of all of them, with the prompt that is too much', () =>
+    withServer({}, async (server) => {
+      server.gateway.script = async function* () {
+        yield [started(), content('x'.repeat(6 * 1024 * 1024))];
+        yield [finished()];
+      };
+      const body = { model: 'llama3.1:8b', prompt: ['a', 'b', 'c', 'd'] };
+      const answer = await server.post('/v1/completions', body);
+      expect(answer.status).toBe(502);
+      expect(answer.headers.get('x-should-retry')).toBe('false');
+      expect(await answer.json()).toMatchObject({ error: { code: 'upstream_incomplete' } });
+      expect(server.gateway.callers).toHaveLength(3);
+      // What the core records it as.
+      expect(server.gateway.callers[2]?.signal.reason).toMatchObject({ code: 'upstream_incomplete' });
+      expect(server.gateway.running()).toBe(0);
+    }));
+
   test('name the prompt where it is at fault, also within a stream that has begun', () =>
     withServer({}, async (server) => {
       const tooLong = new GatewayError('context_length_exceeded', 'Too long.');

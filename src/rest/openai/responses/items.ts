@@ -14,8 +14,6 @@ const imagePart = z
   })
   .describe(IMAGE_RULE);
 
-const outputText = z.union([z.string(), z.array(textPart).min(1)]);
-
 const message = z.object({
   type: z.literal('message').optional(),
   role: z.enum(['user', 'assistant', 'system', 'developer']),
@@ -35,7 +33,7 @@ const functionCall = z.object({
 const functionCallOutput = z.object({
   type: z.literal('function_call_output'),
   call_id: z.string().min(1).describe('That of an earlier `function_call`.'),
-  output: outputText,
+  output: z.union([z.string(), z.array(z.discriminatedUnion('type', [textPart, imagePart])).min(1)]),
 });
 
 const reasoning = z
@@ -89,7 +87,8 @@ export function decodeItems(items: readonly Item[]): Message[] {
     } else if (item.type === 'function_call_output') {
       endTurn();
       requireCall(callIds, item.call_id, `${at}.call_id`);
-      messages.push({ role: 'tool', toolCallId: item.call_id, content: decodeText(item.output) });
+      const content = decodeParts(item.output, `${at}.output`);
+      messages.push({ role: 'tool', toolCallId: item.call_id, content });
     } else if (item.type === 'item_reference') throw referenceRefused(at);
     else if (item.role === 'assistant') {
       if (hasBegun(turn)) endTurn();
@@ -127,14 +126,16 @@ function thoughtsOf({ content, summary }: Extract<Item, { type: 'reasoning' }>):
 
 function decodeMessage(item: WireMessage, at: string): Message {
   if (item.role !== 'user') return { role: 'system', content: decodeTextOnly(item, at) };
-  const { content } = item;
-  if (typeof content === 'string') return { role: 'user', content: decodeText(content) };
-  const parts = content.map((part, index): TextPart | ImagePart =>
+  return { role: 'user', content: decodeParts(item.content, `${at}.content`) };
+}
+
+function decodeParts(content: WireMessage['content'], at: string): (TextPart | ImagePart)[] {
+  if (typeof content === 'string') return decodeText(content);
+  return content.map((part, index) =>
     part.type === 'input_image'
-      ? decodeImage(part.image_url, `${at}.content[${index}].image_url`)
+      ? decodeImage(part.image_url, `${at}[${index}].image_url`)
       : decodeTextPart(part),
   );
-  return { role: 'user', content: parts };
 }
 
 function decodeTextOnly({ role, content }: WireMessage, at: string): TextPart[] {
@@ -150,8 +151,8 @@ function decodeTextOnly({ role, content }: WireMessage, at: string): TextPart[] 
   });
 }
 
-function decodeText(content: z.output<typeof outputText>): TextPart[] {
-  return typeof content === 'string' ? [{ type: 'text', text: content }] : content.map(decodeTextPart);
+function decodeText(text: string): TextPart[] {
+  return [{ type: 'text', text }];
 }
 
 function decodeTextPart(part: z.output<typeof textPart> | z.output<typeof refusalPart>): TextPart {

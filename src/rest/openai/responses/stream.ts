@@ -1,6 +1,6 @@
 import type { ToolCall } from '../../../domain/chat.ts';
 import type { GatewayError } from '../../../domain/error.ts';
-import type { ChatEvent, Finished, TokenLogprob } from '../../../domain/event.ts';
+import type { ChatEvent, Content, Finished, TokenLogprob } from '../../../domain/event.ts';
 import { Pieces } from '../../../domain/pieces.ts';
 import type { StreamEncoder } from '../../answer.ts';
 import { encodeJson } from '../../sse.ts';
@@ -50,6 +50,8 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
   #model: string;
   #sequence = 0;
   #open: OpenItem | undefined;
+  /** Of tokens without text: their message has not begun, and may never do. */
+  #held: TokenLogprob[] = [];
   #isFinished = false;
 
   constructor(options: ResponseStreamOptions) {
@@ -68,7 +70,7 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
         this.#warnings.push(...event.warnings);
         return this.#begin();
       case 'content':
-        return this.#text(MESSAGE, event.text, event.logprobs);
+        return this.#say(event);
       case 'reasoning':
         return this.#text(THOUGHTS[this.#options.thoughts], event.text);
       case 'toolCall':
@@ -106,6 +108,19 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
 
   #item(type: 'added' | 'done', index: number, item: OutputItem): string {
     return this.#frame(`response.output_item.${type}`, `"output_index":${index},"item":${encodeJson(item)}`);
+  }
+
+  /**
+   * Where the backend keeps text to itself that may be a call, its probabilities come alone. They are no message, as the
+   * whole answer would have none either, but belong to the one that begins next, if one does.
+   */
+  #say({ text, logprobs = [] }: Content): string {
+    if (text === '' && this.#open?.kind !== MESSAGE) {
+      for (const logprob of logprobs) this.#held.push(logprob);
+      return '';
+    }
+    const all = this.#held.length > 0 ? [...this.#held.splice(0), ...logprobs] : logprobs;
+    return this.#text(MESSAGE, text, all);
   }
 
   #text(kind: TextKind, text: string, logprobs?: readonly TokenLogprob[]): string {
@@ -153,6 +168,7 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
   }
 
   #call(call: ToolCall): string {
+    this.#held = [];
     const index = this.#output.length;
     const id = itemId('fc', this.#options, index);
     const args = encodeJson(call.arguments);
@@ -176,7 +192,7 @@ export class ResponseEncoder implements StreamEncoder<ChatEvent> {
     const thoughts = THOUGHTS[this.#options.thoughts];
     // A model that has only thought has said nothing, which is an answer too.
     const saidNothing = this.#output.length === 0 && (!this.#open || this.#open.kind === thoughts);
-    let frames = saidNothing ? this.#close('completed') + this.#openItem(MESSAGE) : '';
+    let frames = saidNothing ? this.#text(MESSAGE, '', this.#held) : '';
     frames += this.#close(status);
     const state = { status, output: this.#output, usage, timings, completedAt: this.#options.now() };
     frames += this.#frame(`response.${status}`, this.#response({ ...state, warnings: this.#warnings }));
