@@ -1,12 +1,5 @@
-import type { Abortable } from '../core/signal.ts';
+import type { Asker } from '../core/ports.ts';
 import { GatewayError } from '../domain/error.ts';
-
-/** Whose work it is. */
-export interface Worker {
-  readonly keyId: string;
-  /** Work that has not begun when it aborts never does. */
-  readonly signal: Abortable;
-}
 
 interface Waiting {
   begin(): void;
@@ -22,7 +15,7 @@ interface Waiting {
 export function createTurns(
   atOnce: number,
   mostWaiting: number,
-): <Result>(worker: Worker, work: () => Promise<Result>) => Promise<Result> {
+): <Result>(asker: Asker, work: () => Promise<Result>) => Promise<Result> {
   /** By key, the one whose turn it is first. */
   const lines = new Map<string, Waiting[]>();
   let free = atOnce;
@@ -32,7 +25,7 @@ export function createTurns(
     if (line.length > 0) lines.set(keyId, line);
     else lines.delete(keyId);
   };
-  const wait = ({ keyId, signal }: Worker) =>
+  const wait = ({ keyId, signal }: Asker) =>
     new Promise<void>((resolve, reject) => {
       const line = lines.get(keyId) ?? [];
       if (line.length >= mostWaiting) throw tooMany();
@@ -62,11 +55,11 @@ export function createTurns(
     next?.begin();
   };
 
-  return async (worker, work) => {
+  return async (asker, work) => {
     if (free > 0) free--;
-    else await wait(worker);
+    else await wait(asker);
     try {
-      if (worker.signal.aborted) throw worker.signal.reason;
+      if (asker.signal.aborted) throw asker.signal.reason;
       return await work();
     } finally {
       handOn();

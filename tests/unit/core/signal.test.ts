@@ -23,7 +23,8 @@ describe('a cancellation', () => {
       const listeners = [jest.fn(), jest.fn(), jest.fn()];
       for (const listener of listeners) cancellation.addEventListener('abort', listener);
       // The second time it is none of them any more.
-      for (let time = 0; time < 2; time++) cancellation.removeEventListener('abort', listeners[gone] as never);
+      for (let time = 0; time < 2; time++)
+        cancellation.removeEventListener('abort', listeners[gone] as never);
       cancellation.abort('over');
       expect(listeners.map(({ mock }) => mock.calls.length)).toEqual([0, 1, 2].map((at) => +(at !== gone)));
     }

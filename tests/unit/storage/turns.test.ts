@@ -1,7 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
-import { createTurns, type Worker } from '../../../src/storage/turns.ts';
+import type { Asker } from '../../../src/core/ports.ts';
+import { createTurns } from '../../../src/storage/turns.ts';
 
-const worker = (keyId = 'key'): Worker & { leave(): void } => {
+const asker = (keyId = 'key'): Asker & { leave(): void } => {
   const leaving = new AbortController();
   return { keyId, signal: leaving.signal, leave: () => leaving.abort(new Error('left')) };
 };
@@ -29,7 +30,7 @@ describe('turns', () => {
   test('run so much at once and the rest of a key in the order in which it came', async () => {
     const { begun, endings, job } = createJobs();
     const inTurn = createTurns(2, 100);
-    const results = ['a', 'b', 'c', 'd'].map((name) => inTurn(worker(), job(name)));
+    const results = ['a', 'b', 'c', 'd'].map((name) => inTurn(asker(), job(name)));
     await settled();
     expect(begun).toEqual(['a', 'b']);
     endings.get('b')?.resolve('b');
@@ -46,7 +47,7 @@ describe('turns', () => {
     const { begun, endings, job } = createJobs();
     const inTurn = createTurns(1, 100);
     const names = ['a1', 'a2', 'a3', 'a4', 'b1', 'c1', 'b2'];
-    const results = names.map((name) => inTurn(worker(name[0]), job(name)));
+    const results = names.map((name) => inTurn(asker(name[0]), job(name)));
     for (let count = 0; count < names.length; count++) {
       await settled();
       endings.get(begun.at(-1) ?? '')?.resolve('');
@@ -58,11 +59,11 @@ describe('turns', () => {
   test('come round after a failure, which only its own caller sees', async () => {
     const { begun, endings, job } = createJobs();
     const inTurn = createTurns(1, 100);
-    const failing = inTurn(worker(), job('a'));
-    const throwing = inTurn(worker(), () => {
+    const failing = inTurn(asker(), job('a'));
+    const throwing = inTurn(asker(), () => {
       throw new Error('at once');
     });
-    const next = inTurn(worker(), job('b'));
+    const next = inTurn(asker(), job('b'));
     endings.get('a')?.reject(new Error('later'));
     await expect(failing).rejects.toThrow('later');
     await expect(throwing).rejects.toThrow('at once');
@@ -75,10 +76,10 @@ describe('turns', () => {
   test('are not waited for by who has left, at once, and not taken by who had left before', async () => {
     const { begun, endings, job } = createJobs();
     const inTurn = createTurns(1, 100);
-    const first = inTurn(worker(), job('a'));
-    const [leaver, gone] = [worker(), worker()];
+    const first = inTurn(asker(), job('a'));
+    const [leaver, gone] = [asker(), asker()];
     const left = inTurn(leaver, job('b'));
-    const stays = inTurn(worker(), job('c'));
+    const stays = inTurn(asker(), job('c'));
     gone.leave();
     leaver.leave();
     await expect(left).rejects.toThrow('left');
@@ -90,18 +91,18 @@ describe('turns', () => {
     await stays;
     await expect(inTurn(gone, job('d'))).rejects.toThrow('left');
     expect(begun).toEqual(['a', 'c']);
-    expect(await inTurn(worker(), async () => 'e')).toBe('e');
+    expect(await inTurn(asker(), async () => 'e')).toBe('e');
   });
 
   test('are waited for by so many of one key and no more; of another key there may be as many', async () => {
     const { begun, endings, job } = createJobs();
     const inTurn = createTurns(1, 2);
-    const results = ['a1', 'a2', 'a3'].map((name) => inTurn(worker('a'), job(name)));
-    await expect(inTurn(worker('a'), job('a4'))).rejects.toMatchObject({
+    const results = ['a1', 'a2', 'a3'].map((name) => inTurn(asker('a'), job(name)));
+    await expect(inTurn(asker('a'), job('a4'))).rejects.toMatchObject({
       code: 'storage_unavailable',
       retryAfterMs: expect.any(Number),
     });
-    results.push(inTurn(worker('b'), job('b1')));
+    results.push(inTurn(asker('b'), job('b1')));
     for (let count = 0; count < 4; count++) {
       await settled();
       endings.get(begun.at(-1) ?? '')?.resolve('');
@@ -112,9 +113,9 @@ describe('turns', () => {
 
   test('are all free again when everything has ended', async () => {
     const inTurn = createTurns(2, 100);
-    await Promise.all(['a', 'b', 'c'].map((name) => inTurn(worker(), async () => name)));
+    await Promise.all(['a', 'b', 'c'].map((name) => inTurn(asker(), async () => name)));
     const { begun, endings, job } = createJobs();
-    const results = ['a', 'b', 'c'].map((name) => inTurn(worker(), job(name)));
+    const results = ['a', 'b', 'c'].map((name) => inTurn(asker(), job(name)));
     await settled();
     expect(begun).toEqual(['a', 'b']);
     for (const name of ['a', 'b']) endings.get(name)?.resolve(name);
