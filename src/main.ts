@@ -18,11 +18,12 @@ async function main(): Promise<void> {
   process.on('SIGINT', () => stopper.stop('SIGINT', 0));
 
   const app = await compose(config);
-  // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew.
-  process.once('unhandledRejection', (error) =>
+  // A bug has left things in a state that nobody knows: end in order, and let the supervisor start anew. Heard for as long
+  // as that takes, too: a second one, unheard, would cut the answers that run on.
+  process.on('unhandledRejection', (error) =>
     stopper.stop(toGatewayError(error).detail ?? 'unhandled rejection', 1),
   );
-  process.once('uncaughtException', (error) =>
+  process.on('uncaughtException', (error) =>
     stopper.stop(toGatewayError(error).detail ?? 'uncaught exception', 1),
   );
   if (!stopper.begin(app)) return;

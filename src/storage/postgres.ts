@@ -147,7 +147,12 @@ function createPool(url: string, maxConnections: number): Pool {
   // the connection already; the next call or probe finds out what it meant.
   pool.on('error', () => undefined);
   const clients = new Set<pg.PoolClient>();
-  pool.on('connect', (client) => clients.add(client));
+  pool.on('connect', (client) => {
+    clients.add(client);
+    // The same for a connection that a transaction has, which the pool does not listen to meanwhile. Its statement, or the
+    // next one, fails.
+    client.on('error', () => undefined);
+  });
   pool.on('remove', (client) => clients.delete(client));
 
   return {

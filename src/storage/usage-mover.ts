@@ -54,21 +54,30 @@ export function startUsageMover(options: UsageMoverOptions): UsageMover {
 }
 
 async function run(entries: EntryReader, options: UsageMoverOptions, stopped: AbortSignal): Promise<void> {
-  const { clock } = options;
+  const { clock, telemetry } = options;
   let refused: readonly Entry[] = [];
   let retryMs = RETRY_MIN_MS;
+  let complained = false;
   while (!stopped.aborted) {
     try {
       const taken = await entries.take();
       retryMs = RETRY_MIN_MS;
-      if (taken.length === 0) continue;
-      const batch = [...refused, ...taken];
-      const fate = await move(batch, options, stopped);
-      if (fate === 'kept') await entries.acknowledge(batch);
-      refused = fate === 'refused' ? batch.slice(0, BATCH) : [];
-      if (taken.length < BATCH) await pause(clock, GATHER_MS, stopped);
-    } catch {
-      // Redis is away, which is reported elsewhere, or has come back empty.
+      if (taken.length > 0) {
+        const batch = [...refused, ...taken];
+        const fate = await move(batch, options, stopped);
+        if (fate === 'kept') await entries.acknowledge(batch);
+        refused = fate === 'refused' ? batch.slice(0, BATCH) : [];
+      }
+      complained = false;
+      if (taken.length > 0 && taken.length < BATCH) await pause(clock, GATHER_MS, stopped);
+    } catch (error) {
+      // What Redis refuses here alone, such as for want of a permission, nobody else notices.
+      if (isReply(error) && !REFUSES_EVERYBODY.test(error.message) && !complained) {
+        complained = true;
+        telemetry.log('error', 'usage records stay in Redis, which refuses to hand them over', {
+          reason: error.message,
+        });
+      }
       await pause(clock, retryMs, stopped);
       retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
     }
@@ -111,16 +120,14 @@ interface EntryReader {
 function createEntryReader(redis: Connection, options: UsageMoverOptions): EntryReader {
   const { stream, clock, reclaimAfterMs = 30_000 } = options;
   let reading = false;
-  let hasGroup = false;
   let reclaimAt = 0;
 
   const createGroup = async () => {
     try {
       await redis.xgroup('CREATE', stream, GROUP, '0', 'MKSTREAM');
     } catch (error) {
-      if (!(error instanceof Error && error.message.startsWith('BUSYGROUP'))) throw error;
+      if (!(isReply(error) && error.message.startsWith('BUSYGROUP'))) throw error;
     }
-    hasGroup = true;
   };
   const takeStale = async (): Promise<readonly Entry[]> => {
     const range = [reclaimAfterMs, '0-0', 'COUNT', BATCH] as const;
@@ -138,12 +145,14 @@ function createEntryReader(redis: Connection, options: UsageMoverOptions): Entry
     async take() {
       reading = true;
       try {
-        if (!hasGroup) await createGroup();
         const stale = clock.now() >= reclaimAt ? await takeStale() : [];
         return stale.length > 0 ? stale : await takeNew();
       } catch (error) {
-        hasGroup = false;
-        throw error;
+        // Only then: a Redis that is full refuses to make the group, also where it is there, and lets it be read, which is
+        // what makes room.
+        if (!(isReply(error) && GROUP_IS_MISSING.test(error.message))) throw error;
+        await createGroup();
+        return [];
       } finally {
         reading = false;
       }
@@ -154,6 +163,17 @@ function createEntryReader(redis: Connection, options: UsageMoverOptions): Entry
     },
     isReading: () => reading,
   };
+}
+
+/** Nobody has read yet, or Redis has lost everything: before the read, or while it was waiting. */
+const GROUP_IS_MISSING = /^(NOGROUP|UNBLOCKED) /;
+
+/** What counts as Redis being away, which is reported elsewhere. */
+const REFUSES_EVERYBODY = /^(CLUSTERDOWN|LOADING|MASTERDOWN|MISCONF|NOREPLICAS|OOM|READONLY|TRYAGAIN) /;
+
+/** Whether it is what Redis answered, and not the want of an answer. */
+function isReply(error: unknown): error is Error {
+  return error instanceof Error && error.name === 'ReplyError';
 }
 
 type StaleReply = [cursor: string, entries: readonly (Entry | null)[]];

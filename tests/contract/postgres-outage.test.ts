@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { GatewayError } from '../../src/domain/error.ts';
-import type { Database } from '../../src/storage/database.ts';
+import type { Database, Transaction } from '../../src/storage/database.ts';
 import { migrate } from '../../src/storage/migrate.ts';
 import { openPostgres } from '../../src/storage/postgres.ts';
 import { type PrivatePostgres, startPostgres } from '../support/postgres.ts';
@@ -161,6 +161,44 @@ describe('PostgreSQL in trouble', () => {
       });
       await replica.close();
     }
+  });
+
+  describe('in the middle of a transaction', () => {
+    const patient = { timeoutMs: 20_000 };
+    const backendOf = async (transaction: Transaction) => {
+      const [row] = await transaction.query<{ pid: number }>('select pg_backend_pid() as pid');
+      if (!row) throw new Error('PostgreSQL named no process');
+      return row.pid;
+    };
+    const failsAlone = async (work: (transaction: Transaction) => Promise<unknown>) => {
+      await expect(database.transaction(work, patient)).rejects.toMatchObject(AWAY);
+      await server.thaw();
+      await states.until('up');
+      expect(await ask()).toEqual([{ one: 1 }]);
+    };
+
+    test('killed: the statement fails, and nothing else happens', () =>
+      failsAlone(async (transaction) => {
+        const backend = await backendOf(transaction);
+        const sleeping = transaction.query('select pg_sleep(8)');
+        process.kill(backend, 'SIGKILL');
+        await sleeping;
+      }));
+
+    test('killed between two statements: the next one fails, and nothing else happens', () =>
+      failsAlone(async (transaction) => {
+        const backend = await backendOf(transaction);
+        await database.query('select pg_terminate_backend($1, 500)', [backend]);
+        await new Promise(setImmediate);
+        await transaction.query('select 1');
+      }));
+
+    test('frozen until it is given up: the statement fails, and nothing else happens', () =>
+      failsAlone(async (transaction) => {
+        const sleeping = transaction.query('select pg_sleep(8)');
+        await server.freeze();
+        await sleeping;
+      }));
   });
 });
 

@@ -7,6 +7,7 @@ import { connect } from '../../src/storage/connection.ts';
 import { openInProcess, openRedis, type SharedState } from '../../src/storage/redis.ts';
 import type { Ask } from '../../src/storage/silence.ts';
 import { encodeEntry } from '../../src/storage/usage-entry.ts';
+import { startUsageMover } from '../../src/storage/usage-mover.ts';
 import { createUsageQueue, keep, QUEUE_CAPACITY } from '../../src/storage/usage-queue.ts';
 import { createStreamSink } from '../../src/storage/usage-stream.ts';
 import type { Watch } from '../../src/storage/watch.ts';
@@ -339,12 +340,44 @@ describe('usage through Redis', () => {
       await ledger.has(idsOf(list));
     });
 
+    test('that fills Redis is moved out of it by a replica that starts', async () => {
+      const list = records(30);
+      await redis.command('XGROUP', 'CREATE', 'test:usage', 'ledger', '0', 'MKSTREAM');
+      for (const record of list)
+        await redis.command('XADD', 'test:usage', '*', 'record', encodeEntry(record));
+      const how = ['COUNT', 10, 'STREAMS', 'test:usage', '>'];
+      await redis.command('XREADGROUP', 'GROUP', 'ledger', 'ledger', ...how);
+      await redis.command('CONFIG', 'SET', 'maxmemory', 1);
+      await open(redis.url, 'test');
+      await ledger.has(idsOf(list));
+      await eventually('an empty stream', async () => (await redis.command('XLEN', 'test:usage')) === 0);
+    });
+
+    test('that Redis refuses to hand over is told once, and moves as soon as it does', async () => {
+      await redis.command('SET', 'test:usage', 'no stream');
+      const options = { url: redis.url, stream: 'test:usage', ledger, telemetry, clock: systemClock };
+      opened.push(startUsageMover(options));
+      await eventually('several tries', async () =>
+        /errorstat_WRONGTYPE:count=[3-9]/.test(String(await redis.command('INFO', 'errorstats'))),
+      );
+      expect(telemetry.lines).toEqual([{ level: 'error', message: expect.stringContaining('refuses') }]);
+      await redis.command('DEL', 'test:usage');
+      const record = usageRecord();
+      await redis.command('XADD', 'test:usage', '*', 'record', encodeEntry(record));
+      await ledger.has([record.id]);
+      expect(telemetry.lines).toHaveLength(1);
+    });
+
     test('moves again after Redis has lost everything', async () => {
       const { usage } = await open(redis.url, 'test');
+      await eventually('a read that waits', async () =>
+        String(await redis.command('INFO', 'clients')).includes('blocked_clients:1'),
+      );
       await redis.command('FLUSHALL');
       const record = usageRecord();
       usage.record(record);
       await ledger.has([record.id]);
+      expect(telemetry.lines).toEqual([]);
     });
   });
 });

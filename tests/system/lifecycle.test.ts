@@ -149,6 +149,24 @@ describe('SIGTERM', () => {
   });
 });
 
+describe('a bug that nobody caught', () => {
+  /** What makes one, whenever it is wanted. */
+  const buggy = `--import data:text/javascript,process.on('SIGUSR2',()=>{throw(Error('a_bug'))})`;
+
+  test('ends the gateway in order, with an error, and a second one cuts nothing short', async () => {
+    const gateway = await startShared({ NODE_OPTIONS: buggy, SHUTDOWN_GRACE_MS: '20000' });
+    const { secret } = await operator.createKey();
+    const stream = await openStream(gateway, secret, { script: SOME_SECONDS });
+    await stream.untilEvents(3);
+    gateway.signal('SIGUSR2');
+    const line = await gateway.untilLog(({ msg }) => msg === 'stopping');
+    expect(line).toMatchObject({ level: 'error', reason: expect.stringContaining('a_bug') });
+    gateway.signal('SIGUSR2');
+    expect(await stream.ended()).toMatchObject({ done: true, errorCode: undefined, broken: false });
+    expect(await gateway.stop()).toBe(1);
+  });
+});
+
 describe('a process that is killed', () => {
   test('breaks its streams, keeps what it had completed, and its slots come free when their leases end', async () => {
     const killed = await startShared();
