@@ -1,7 +1,7 @@
 import { Bag } from '../domain/bag.ts';
-import { GatewayError } from '../domain/error.ts';
+import { GatewayError, toGatewayError } from '../domain/error.ts';
 import type { ApiKey, Principal } from '../domain/principal.ts';
-import { createKeyCache, FRESH_MS } from './key-cache.ts';
+import { type CachedKey, createKeyCache, FRESH_MS } from './key-cache.ts';
 import { digestOf } from './keys.ts';
 import type { Clock, KeyStore, Signals, Telemetry } from './ports.ts';
 
@@ -41,11 +41,19 @@ export function createAuthenticator(deps: {
   /** Principals are keys as they were found; the digest they were found by tells one secret of a key from another. */
   const found = new WeakMap<Principal, { readonly digest: string; readonly key: ApiKey }>();
   const watches = createWatches(deps, async (digest) => {
-    const key = await cache.find(digest);
-    if (key) found.set(key, { digest, key });
-    return key;
+    const cached = await cache.find(digest);
+    if (cached) found.set(cached.key, { digest, key: cached.key });
+    return cached;
   });
   const lastUsed = createLastUsed(deps);
+  const find = async (digest: string): Promise<ApiKey | undefined> => {
+    try {
+      return (await cache.find(digest))?.key;
+    } catch (error) {
+      deps.telemetry.keyLookupFailed(toGatewayError(error).code);
+      throw error;
+    }
+  };
 
   return {
     async authenticate(authorization) {
@@ -56,7 +64,7 @@ export function createAuthenticator(deps: {
       const secret = BEARER.exec(authorization)?.[1];
       if (secret === undefined) throw invalidKey();
       const digest = digestOf(secret);
-      const key = await cache.find(digest);
+      const key = await find(digest);
       if (!isValid(key, clock.now())) throw invalidKey();
       if (found.get(key)?.digest !== digest) found.set(key, { digest, key });
       lastUsed.note(key.keyId);
@@ -65,6 +73,8 @@ export function createAuthenticator(deps: {
     watch(principal, onInvalid, onSeen = () => undefined) {
       const origin = found.get(principal);
       if (origin === undefined) throw new Error('only an authenticated principal can be watched');
+      // What runs under a key uses it, also where the key was shown long ago, as on a WebSocket.
+      lastUsed.note(principal.keyId);
       return watches.add(origin.digest, origin.key, { onInvalid, onSeen });
     },
     async close() {
@@ -99,28 +109,33 @@ interface WatchListener {
 /** One watch per secret in use, however many requests run under it: by signal, and now and then without one. */
 function createWatches(
   { signals, clock }: { readonly signals: Signals; readonly clock: Clock },
-  find: (digest: string) => Promise<ApiKey | undefined>,
+  find: (digest: string) => Promise<CachedKey | undefined>,
 ) {
   const watches = new Map<string, Watch>();
 
   const check = async (digest: string, watch: Watch): Promise<void> => {
     // With the database away, the key is taken for what it was: it is not cut, unless it has expired since.
-    const key = await find(digest).catch(() => watch.key);
+    const seen = await find(digest).catch(() => ({ key: watch.key, checkedAt: clock.now() }));
     if (watches.get(digest) !== watch) return;
     watch.cancelTimer();
+    const key = seen?.key;
     if (isValid(key, clock.now())) {
       watch.key = key;
-      checkLater(digest, watch);
+      checkLater(digest, watch, seen?.checkedAt);
       for (const { onSeen } of watch.listeners) onSeen(key);
       return;
     }
     watches.delete(digest);
     for (const { onInvalid } of watch.listeners) onInvalid(invalidKey());
   };
-  const checkLater = (digest: string, watch: Watch) => {
+  const checkLater = (digest: string, watch: Watch, checkedAt = clock.now()) => {
     const { expiresAt } = watch.key;
     const left = expiresAt ? Math.max(0, expiresAt.getTime() - clock.now()) : FRESH_MS;
-    watch.cancelTimer = clock.after(Math.min(left, FRESH_MS), () => void check(digest, watch));
+    // Counted from when it was looked up, which may have been a while ago, for another request. A key that is older than
+    // that already has outlasted an outage so far.
+    const fresh = checkedAt + FRESH_MS - clock.now();
+    const next = Math.min(left, fresh > 0 ? fresh : FRESH_MS);
+    watch.cancelTimer = clock.after(next, () => void check(digest, watch));
   };
 
   const start = (digest: string, key: ApiKey): Watch => {

@@ -12,17 +12,18 @@ const CACHED_KEYS = 10_000;
 
 export interface KeyCache {
   /**
-   * The key of a secret, valid or not.
+   * The key of a secret, valid or not, as it was when it was looked up.
    * @param digest SHA-256 of the secret, in hex.
    * @throws GatewayError `storage_unavailable` where the database is away and nothing usable is cached.
    */
-  find(digest: string): Promise<ApiKey | undefined>;
+  find(digest: string): Promise<CachedKey | undefined>;
   /** Stops listening. */
   close(): void;
 }
 
-interface CachedKey {
+export interface CachedKey {
   readonly key: ApiKey;
+  /** More than `FRESH_MS` ago where the database is away. */
   readonly checkedAt: number;
 }
 
@@ -39,7 +40,7 @@ export function createKeyCache(deps: {
   const { keys, signals, clock } = deps;
   const known = new LRUCache<string, CachedKey>({ max: CACHED_KEYS });
   const unknown = new LRUCache<string, number>({ max: CACHED_KEYS });
-  const lookups = new Map<string, Promise<ApiKey | undefined>>();
+  const lookups = new Map<string, Promise<CachedKey | undefined>>();
   /** What has changed since each look-up under way began: what was read before a change must not be cached after it. */
   const underWay = new Set<{ readonly changed: Set<string>; lost: boolean }>();
 
@@ -58,7 +59,7 @@ export function createKeyCache(deps: {
     }
   });
 
-  async function read(digest: string): Promise<ApiKey | undefined> {
+  async function read(digest: string): Promise<CachedKey | undefined> {
     const since = { changed: new Set<string>(), lost: false };
     let key: ApiKey | undefined;
     underWay.add(since);
@@ -68,17 +69,19 @@ export function createKeyCache(deps: {
       underWay.delete(since);
     }
     if (since.lost || (key && since.changed.has(key.keyId))) return read(digest);
-    if (key) known.set(digest, { key, checkedAt: clock.now() });
-    else {
-      known.delete(digest);
-      // It may belong to one of the keys that have changed.
-      if (since.changed.size === 0) unknown.set(digest, clock.now());
+    if (key) {
+      const cached = { key, checkedAt: clock.now() };
+      known.set(digest, cached);
+      return cached;
     }
-    return key;
+    known.delete(digest);
+    // It may belong to one of the keys that have changed.
+    if (since.changed.size === 0) unknown.set(digest, clock.now());
+    return undefined;
   }
 
   /** Requests that come with one secret at once share one look-up. */
-  function lookUp(digest: string): Promise<ApiKey | undefined> {
+  function lookUp(digest: string): Promise<CachedKey | undefined> {
     let lookup = lookups.get(digest);
     if (lookup === undefined) {
       lookup = read(digest).finally(() => lookups.delete(digest));
@@ -95,13 +98,13 @@ export function createKeyCache(deps: {
       if (cached && age < FRESH_MS) {
         // Looked up ahead of time, so that a key in use never waits for it.
         if (age > FRESH_MS / 2) lookUp(digest).catch(() => undefined);
-        return cached.key;
+        return cached;
       }
       if (now - (unknown.get(digest) ?? Number.NEGATIVE_INFINITY) < UNKNOWN_MS) return undefined;
       try {
         return await lookUp(digest);
       } catch (error) {
-        if (cached && age < STALE_MS) return cached.key;
+        if (cached && age < STALE_MS) return cached;
         throw error;
       }
     },

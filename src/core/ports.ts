@@ -1,6 +1,6 @@
 /** The whole outside world of the core, on one page. */
 import type { ChatRequest, EmbeddingRequest } from '../domain/chat.ts';
-import type { GatewayError } from '../domain/error.ts';
+import type { ErrorCode, GatewayError } from '../domain/error.ts';
 import type { ChatStream, EmbeddingStream } from '../domain/event.ts';
 import type { Claim, Decision, Limits, LimitsState } from '../domain/limit.ts';
 import type { Backend } from '../domain/model.ts';
@@ -209,6 +209,8 @@ export interface Telemetry {
   requestStarted(request: Pick<UsageRecord, 'protocol' | 'operation'>): void;
   /** Its one log line and its counters. */
   requestEnded(record: UsageRecord, error: GatewayError | undefined): void;
+  /** A request whose key could not be looked up: it has not entered the core, and failed all the same. */
+  keyLookupFailed(code: ErrorCode): void;
   firstToken(model: string, elapsedMs: number): void;
   /** The time between two batches of one stream. */
   tokenGap(model: string, elapsedMs: number): void;

@@ -2,6 +2,7 @@ import { totalmem } from 'node:os';
 import { getHeapStatistics } from 'node:v8';
 import { collectDefaultMetrics, Gauge, Registry, register } from 'prom-client';
 import type { DependencyState, Telemetry, UsageBacklog } from '../core/ports.ts';
+import type { ErrorCode } from '../domain/error.ts';
 import type { Backend } from '../domain/model.ts';
 import type { UsageRecord } from '../domain/record.ts';
 import { createHistogram } from './histogram.ts';
@@ -71,6 +72,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     firstToken: (model, elapsedMs) => observeMs(models.of(model).firstToken, elapsedMs),
     tokenGap: (model, elapsedMs) => observeMs(models.of(model).tokenGap, elapsedMs),
+    keyLookupFailed: requests.keyLookupFailed,
     limitHit(limit) {
       limitsHit.of(limit).value++;
     },
@@ -86,7 +88,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
 function createRequestMetrics(registry: Registry) {
   const total = createTally('counter', registry, {
     name: `${PREFIX}requests_total`,
-    help: 'Requests that ended, by how.',
+    help: 'Requests that ended, by how; under `authenticate` those whose key could not be looked up.',
     labels: ['protocol', 'operation', 'status', 'code'],
   });
   const inFlight = createTally('gauge', registry, {
@@ -106,6 +108,9 @@ function createRequestMetrics(registry: Registry) {
     histograms: [duration],
     started({ protocol, operation }: Pick<UsageRecord, 'protocol' | 'operation'>) {
       inFlight.of(protocol, operation).value++;
+    },
+    keyLookupFailed(code: ErrorCode) {
+      total.of('', 'authenticate', 'error', code).value++;
     },
     ended({ protocol, operation, status, errorCode, timings }: UsageRecord) {
       inFlight.of(protocol, operation).value--;

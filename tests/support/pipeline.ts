@@ -207,6 +207,7 @@ export function createPipeline(
       ...SILENT,
       requestEnded: (_, error) => void pipeline.errors.push(error),
       limitHit: (limit) => void pipeline.limitHits.push(limit),
+      keyLookupFailed: () => undefined,
     },
     deadlines: { firstEventMs: 60_000, betweenEventsMs: 10_000, totalMs: 300_000 },
   });
@@ -220,6 +221,7 @@ export const SILENT: Telemetry = {
   firstToken: () => undefined,
   tokenGap: () => undefined,
   limitHit: () => undefined,
+  keyLookupFailed: () => undefined,
   recordsLost: () => undefined,
 };
 

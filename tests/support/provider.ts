@@ -58,6 +58,7 @@ export function recordTelemetry(): RecordedTelemetry {
     firstToken: ignore,
     tokenGap: ignore,
     limitHit: ignore,
+    keyLookupFailed: ignore,
     recordsLost: ignore,
   };
 }

@@ -181,6 +181,11 @@ describe('settings', () => {
     expect(settings['REPLICAS']).toBe(`${find('HorizontalPodAutoscaler').spec['maxReplicas']}`);
     expect(deployment.spec).not.toHaveProperty('replicas');
   });
+
+  test('divide no places at the servers by more replicas than there usually are', () => {
+    expect(Object.keys(settings)).not.toContain('OLLAMA_NUM_PARALLEL');
+    expect(literals.filter((literal) => literal.startsWith('OLLAMA_NUM_PARALLEL='))).toEqual([]);
+  });
 });
 
 describe('what belongs together', () => {

@@ -39,8 +39,10 @@ function setUp() {
   const lose = () => {
     for (const listener of listeners) listener({ type: 'lost' });
   };
-  const authenticator = createAuthenticator({ keys: store, signals, telemetry: SILENT, clock });
-  return { clock, key, rows, state, store, signals, lose, listeners, authenticator };
+  const failures: string[] = [];
+  const telemetry = { ...SILENT, keyLookupFailed: (code: string) => void failures.push(code) };
+  const authenticator = createAuthenticator({ keys: store, signals, telemetry, clock });
+  return { clock, key, rows, state, store, signals, lose, listeners, failures, authenticator };
 }
 
 const codeOf = (authenticator: Authenticator, authorization?: string) =>
@@ -217,12 +219,16 @@ describe('with the database away', () => {
     expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
   });
 
-  test('everything is as before once it is back', async () => {
-    const { authenticator, state } = setUp();
+  test('everything is as before once it is back, and each request that failed has been counted', async () => {
+    const { authenticator, state, failures } = setUp();
+    expect(await codeOf(authenticator, `Bearer llmgw_${'b'.repeat(64)}`)).toBe('invalid_api_key');
     state.down = true;
-    expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
+    for (let count = 0; count < 2; count++) {
+      expect(await codeOf(authenticator, BEARER)).toBe('storage_unavailable');
+    }
     state.down = false;
     expect(await codeOf(authenticator, BEARER)).toBe('ok');
+    expect(failures).toEqual(['storage_unavailable', 'storage_unavailable']);
   });
 });
 
@@ -274,6 +280,32 @@ describe('a watched key', () => {
     const { errors } = await watch(all);
     all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
     await all.clock.advance(FRESH_MS);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('that other requests keep fresh is not believed for longer than any other', async () => {
+    const all = setUp();
+    const { errors } = await watch(all);
+    await all.clock.advance(FRESH_MS / 2 + 1);
+    await all.authenticator.authenticate(BEARER);
+    await all.clock.advance(0);
+    expect(all.state.lookups).toBe(2);
+    all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
+    await all.clock.advance(FRESH_MS - 1);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
+    expect(errors).toHaveLength(1);
+  });
+
+  test('that was looked up a while before it came to be watched is not believed for longer either', async () => {
+    const all = setUp();
+    await all.authenticator.authenticate(BEARER);
+    all.rows.set(digestOf(SECRET), { ...all.key, revokedAt: new Date(all.clock.now()) });
+    await all.clock.advance(FRESH_MS / 2);
+    const { errors } = await watch(all);
+    await all.clock.advance(FRESH_MS / 2 - 1);
+    expect(errors).toHaveLength(0);
+    await all.clock.advance(1);
     expect(errors).toHaveLength(1);
   });
 
@@ -400,6 +432,17 @@ test('when keys were last used is written down in the background, and at the end
   expect(state.touched.get('key_1')).toEqual(new Date(clock.now()));
   expect(listeners.size).toBe(0);
   expect(clock.pending()).toBe(0);
+});
+
+test('what runs under a key uses it, however long ago the key was shown', async () => {
+  const { authenticator, state, clock } = setUp();
+  const principal = await authenticator.authenticate(BEARER);
+  await clock.advance(600_000);
+  const stop = authenticator.watch(principal, () => undefined);
+  const begun = new Date(clock.now());
+  stop();
+  await authenticator.close();
+  expect(state.touched.get('key_1')).toEqual(begun);
 });
 
 test('closing waits for a note that is being written, and writes none after it', async () => {

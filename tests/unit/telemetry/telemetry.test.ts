@@ -246,6 +246,14 @@ describe('metrics', () => {
     expect(await samples('request_duration_seconds_sum')).toEqual([expect.stringMatching(/ 0\.12000/)]);
   });
 
+  test('a request whose key could not be looked up counts as one that failed', async () => {
+    const { telemetry, samples } = start();
+    telemetry.keyLookupFailed('storage_unavailable');
+    expect(await samples('requests_total')).toEqual([
+      'llm_gateway_requests_total{protocol="",operation="authenticate",status="error",code="storage_unavailable"} 1',
+    ]);
+  });
+
   test('tokens and times are kept per model', async () => {
     const { telemetry, samples } = start();
     telemetry.requestEnded(RECORD, undefined);
