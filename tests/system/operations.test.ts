@@ -158,7 +158,8 @@ describe('the ledger', () => {
       .map(Number);
     await stack.postgres.start();
     expect(waiting).toBe(150);
-    expect(Number(bytes) / 150).toBeLessThan(550 * 2);
+    // Up to all of these few have been read already, and what Redis keeps of that takes some of the room.
+    expect(Number(bytes) / 150).toBeLessThan(550 * 3);
     expect(await stack.operator.untilRows(key.keyId, 153)).toHaveLength(153);
   });
 });
