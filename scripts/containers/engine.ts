@@ -17,7 +17,7 @@ export interface Engine {
   /** @param format a Go template over what the engine knows of the container, e.g. `{{.State.ExitCode}}`. */
   inspect(service: string, format: string): Promise<string>;
   inspectImage(image: string, format: string): Promise<string>;
-  /** The last lines of a service's log. */
+  /** The last lines of what a service wrote, to standard output and then to standard error. */
   logs(service: string, lines: number): Promise<string>;
   /** Containers and volumes that there are of the project. */
   list(): Promise<readonly string[]>;
@@ -63,7 +63,7 @@ export async function findEngine(options: EngineOptions): Promise<Engine> {
 }
 
 async function openEngine(name: EngineName, { project, files, env, say }: EngineOptions): Promise<Engine> {
-  const run = (...command: readonly string[]) => runCommand(command, env);
+  const run = async (...command: readonly string[]) => (await runCommand(command, env)).stdout;
   const runAloud = (...command: readonly string[]) => {
     say(`$ ${command.join(' ')}`);
     return run(...command);
@@ -93,7 +93,15 @@ async function openEngine(name: EngineName, { project, files, env, say }: Engine
     ].join(', '),
     build: async (image, buildOptions) =>
       void (await runAloud(name, 'build', ...buildOptions, '--tag', image, '.')),
-    up: async (services) => void (await runAloud(...compose, 'up', '--detach', '--no-build', ...services)),
+    async up(services) {
+      await runAloud(...compose, 'up', '--detach', '--no-build', ...services);
+      // Not everything that runs compose files fails where a container cannot be started; starting it says why.
+      for (const service of services) {
+        const id = await find(service);
+        const state = await run(name, 'inspect', '--format', '{{.State.Status}}', id);
+        if (state.trim() === 'created') await runAloud(name, 'start', id);
+      }
+    },
     async down() {
       await runAloud(...compose, 'down', '--volumes');
       // Not everything that runs compose files removes all of what it made.
@@ -110,7 +118,13 @@ async function openEngine(name: EngineName, { project, files, env, say }: Engine
       (await run(name, 'inspect', '--format', format, await find(service))).trim(),
     inspectImage: async (image, format) =>
       (await run(name, 'image', 'inspect', '--format', format, image)).trim(),
-    logs: async (service, count) => run(name, 'logs', '--tail', `${count}`, await find(service)),
+    async logs(service, count) {
+      const { stdout, stderr } = await runCommand(
+        [name, 'logs', '--tail', `${count}`, await find(service)],
+        env,
+      );
+      return stdout + stderr;
+    },
     list: async () => [...(await remains('container')), ...(await remains('volume'))],
   };
 }
@@ -119,15 +133,15 @@ function lines(text: string): readonly string[] {
   return text.split('\n').filter((line) => line.trim() !== '');
 }
 
-/** @returns standard output. @throws CommandError with the end of what the command wrote. */
+/** @throws CommandError with the end of what the command wrote. */
 function runCommand(
   [file = '', ...args]: readonly string[],
   env: Readonly<Record<string, string>>,
-): Promise<string> {
+): Promise<{ readonly stdout: string; readonly stderr: string }> {
   const options = { env: { ...process.env, ...env }, timeout: PATIENCE_MS, maxBuffer: 64 * 1024 * 1024 };
   return new Promise((resolve, reject) => {
     execFile(file, args, options, (error, stdout, stderr) => {
-      if (!error) return resolve(stdout);
+      if (!error) return resolve({ stdout, stderr });
       const said = `${stdout}${stderr}`.trim() || error.message;
       reject(new CommandError(`${[file, ...args].join(' ')} failed:\n${said.slice(-SHOWN_CHARACTERS)}`));
     });
