@@ -74,10 +74,13 @@ export function createScenario({
       passed(`${url}/ready answers 200`);
       await until('the migration to end', async () => (await stateOf(engine, 'migrate')) === 'exited 0');
       passed(`migrate has ended: ${(await engine.logs('migrate', 1)).trim()}`);
-      // Right after the start the name of the database may lead nowhere for a moment.
+      // Right after the start names may lead nowhere for a moment, each in each container.
       key = await until('a key to be made', () => createKey(engine).catch(() => undefined));
       client = createClient(url, key.secret);
       passed('npm run keys has made a key inside a replica');
+      await untilServing(client, REPLICAS);
+      for (const name of ['database', 'redis']) await untilDependency(client, name, 'up');
+      passed('every replica has its database and Redis');
     },
 
     async 'Health checks of the compose file'(passed) {
