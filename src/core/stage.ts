@@ -1,14 +1,12 @@
 import type { Cancellable } from './stream.ts';
 
-/** What one concern does to the stream within it. All but `open` may be left out. */
+/** What one concern does to the stream within it. */
 export interface Stage<E> {
-  /** Called when the first batch is asked for. @returns the stream within. */
-  open(): AsyncIterable<readonly E[]> | Promise<AsyncIterable<readonly E[]>>;
   /** Called whenever a batch is asked for. */
   ask?(): void;
   /** What goes out for a batch. */
   pass?(batch: readonly E[]): readonly E[];
-  /** What goes out for a failure, one of `open` included. */
+  /** What goes out for a failure, also for one to open the stream. */
   fail?(thrown: unknown): unknown;
   /**
    * Called once, when all is over, whatever the end. Not called where nothing was ever asked for.
@@ -17,13 +15,20 @@ export interface Stage<E> {
   close?(): Promise<void> | undefined;
 }
 
+/** The stream within a stage. */
+type Within<E> = AsyncIterable<readonly E[]> | Promise<AsyncIterable<readonly E[]>>;
+type Open<E> = () => Within<E>;
+
 /**
  * The stream of a stage. What an async generator around the one within would do, at less than one promise a batch: a
  * generator takes several, and there is a stage for every concern of every token. Stages directly around each other
  * become one stream. Leaving it leaves what is within.
+ *
+ * @param open called when the first batch is asked for, and forgotten then. Through it a stream holds the request, which
+ * may be megabytes of images; the answer may take half an hour.
  */
-export function staged<E>(stage: Stage<E>): Cancellable<E> {
-  return new Staged(stage);
+export function staged<E>(open: Open<E>, stage: Stage<E> = {}): Cancellable<E> {
+  return new Staged(open, stage);
 }
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
@@ -34,15 +39,18 @@ type Passed<E> = Stage<E> & Required<Pick<Stage<E>, 'pass'>>;
 
 class Staged<E> implements Cancellable<E> {
   /** Innermost first, as batches pass them; those that have been opened. */
-  readonly #stages: Stage<E>[];
+  #stages: readonly Stage<E>[];
   /** Of these, the ones that want to know, as there are several and each token asks all of them. */
   #asked: readonly Asked<E>[] = [];
   #passed: readonly Passed<E>[] = [];
-  #opening: Promise<AsyncIterator<readonly E[]>> | undefined;
+  /** The stream within the innermost one, as long as that is to be opened. */
+  #open: Open<E> | undefined;
+  #opening: Promise<void> | undefined;
   #within: AsyncIterator<readonly E[]> | undefined;
   #over = false;
 
-  constructor(stage: Stage<E>) {
+  constructor(open: Open<E>, stage: Stage<E>) {
+    this.#open = open;
     this.#stages = [stage];
   }
 
@@ -75,18 +83,20 @@ class Staged<E> implements Cancellable<E> {
   }
 
   #begin(): Promise<IteratorResult<readonly E[]>> {
-    this.#opening ??= this.#open();
-    return this.#opening.then((within) => within.next());
+    this.#opening ??= this.#openAll();
+    return this.#opening.then(() => (this.#within as AsyncIterator<readonly E[]>).next());
   }
 
-  async #open(): Promise<AsyncIterator<readonly E[]>> {
-    for (;;) {
-      const [innermost] = this.#stages as [Stage<E>];
-      innermost.ask?.();
-      const opened = innermost.open();
+  async #openAll(): Promise<void> {
+    for (let open = this.#open; open; open = this.#open) {
+      this.#open = undefined;
+      this.#stages[0]?.ask?.();
+      const opened: Within<E> = open();
       const within = opened instanceof Promise ? await opened : opened;
-      if (!(within instanceof Staged) || within.#opening) return this.#takeIn(within[Symbol.asyncIterator]());
-      this.#stages.unshift(...within.#stages);
+      if (within instanceof Staged && !within.#opening) {
+        this.#stages = within.#stages.concat(this.#stages);
+        this.#open = within.#open;
+      } else this.#takeIn(within[Symbol.asyncIterator]());
     }
   }
 
@@ -94,7 +104,7 @@ class Staged<E> implements Cancellable<E> {
   #takeIn(stream: AsyncIterator<readonly E[]>): AsyncIterator<readonly E[]> {
     let within = stream;
     if (stream instanceof Staged && stream.#within && !stream.#over) {
-      this.#stages.unshift(...stream.#stages);
+      this.#stages = stream.#stages.concat(this.#stages);
       within = stream.#within;
     }
     this.#asked = this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined);
@@ -171,17 +181,19 @@ export interface Continuation<E> {
  * What `head` yields and then what the stream that it returns does, from where on `head` is no longer in between: for
  * beginnings that take decisions, of a stream that needs none any more.
  */
-export function handOver<E>(head: AsyncGenerator<readonly E[], Continuation<E>>): Cancellable<E> {
+export function handOver<E>(head: Head<E>): Cancellable<E> {
   return new HandOver(head);
 }
 
+type Head<E> = AsyncGenerator<readonly E[], Continuation<E>>;
+
 class HandOver<E> implements Cancellable<E> {
-  readonly #head: AsyncGenerator<readonly E[], Continuation<E>>;
+  readonly #head: Head<E>;
   #left = false;
   /** What is left to come, once `head` has ended. */
   tail: AsyncIterator<readonly E[]> | undefined;
 
-  constructor(head: AsyncGenerator<readonly E[], Continuation<E>>) {
+  constructor(head: Head<E>) {
     this.#head = head;
   }
 

@@ -5,6 +5,8 @@ import { staged } from './stage.ts';
 /** A stream of batches that can be left at any moment: `return()` takes effect at once, whatever is being awaited. */
 export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
 
+type Source<E> = (signal: Abortable, end: (reason: GatewayError) => void) => AsyncIterable<readonly E[]>;
+
 /**
  * Runs a stream so that leaving it really stops it.
  *
@@ -17,37 +19,20 @@ export type Cancellable<E> = AsyncIterableIterator<readonly E[]>;
  * GatewayError: the outer one's where that is one (a shutdown, say), else `client_closed`. It also gets what ends it for
  * a reason of its own.
  */
-export function cancellable<E>(
-  source: (signal: Abortable, end: (reason: GatewayError) => void) => AsyncIterable<readonly E[]>,
-  ...outers: readonly Abortable[]
-): Cancellable<E> {
-  const cancellation = new Cancellation();
-  const abort = () => {
-    const reason = outers.find((outer) => outer.aborted)?.reason;
-    cancellation.abort(reason instanceof GatewayError ? reason : clientClosed());
-  };
-  const done = () => {
-    for (const outer of outers) outer.removeEventListener('abort', abort);
-    return undefined;
-  };
-  for (const outer of outers) outer.addEventListener('abort', abort, { once: true });
-  if (outers.some((outer) => outer.aborted)) abort();
-
-  const end = (reason: GatewayError) => cancellation.abort(reason);
-  const stream = staged({ open: () => source(cancellation, end), close: done });
-  return new Leavable(stream, () => {
-    done();
-    abort();
-  });
+export function cancellable<E>(source: Source<E>, ...outers: readonly Abortable[]): Cancellable<E> {
+  return new Leavable(source, outers);
 }
 
 class Leavable<E> implements Cancellable<E> {
+  readonly #cancellation = new Cancellation();
+  readonly #outers: readonly Abortable[];
   readonly #stream: Cancellable<E>;
-  readonly #leave: () => void;
 
-  constructor(stream: Cancellable<E>, leave: () => void) {
-    this.#stream = stream;
-    this.#leave = leave;
+  constructor(source: Source<E>, outers: readonly Abortable[]) {
+    this.#outers = outers;
+    for (const outer of outers) outer.addEventListener('abort', this.#abort, { once: true });
+    if (outers.some((outer) => outer.aborted)) this.#abort();
+    this.#stream = staged(() => source(this.#cancellation, this.#end), { close: this.#unlink });
   }
 
   [Symbol.asyncIterator](): this {
@@ -59,11 +44,23 @@ class Leavable<E> implements Cancellable<E> {
   }
 
   async return(): Promise<IteratorResult<readonly E[]>> {
-    this.#leave();
+    this.#unlink();
+    this.#abort();
     // The source may answer its own abort with an error; whoever leaves has no use for it.
     await this.#stream.return?.().catch(() => undefined);
     return { done: true, value: undefined };
   }
+
+  readonly #abort = (): void => {
+    const reason = this.#outers.find((outer) => outer.aborted)?.reason;
+    this.#cancellation.abort(reason instanceof GatewayError ? reason : clientClosed());
+  };
+
+  readonly #end = (reason: GatewayError): void => this.#cancellation.abort(reason);
+
+  readonly #unlink = (): undefined => {
+    for (const outer of this.#outers) outer.removeEventListener('abort', this.#abort);
+  };
 }
 
 /**

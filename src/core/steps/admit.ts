@@ -4,50 +4,71 @@ import { GatewayError } from '../../domain/error.ts';
 import { boundOutputTokens } from '../../domain/estimate.ts';
 import { type Claim, type Decision, isUnlimited, type Limits } from '../../domain/limit.ts';
 import { totalTokens } from '../../domain/usage.ts';
-import type { Call, Step } from '../call.ts';
+import type { Call, InferenceEvent, Step } from '../call.ts';
 import { type Clock, LEASE_RENEW_MS, type Limiter, type Telemetry } from '../ports.ts';
-import { staged } from '../stage.ts';
+import { type Stage, staged } from '../stage.ts';
+
+interface AdmitDependencies {
+  readonly limiter: Limiter;
+  readonly telemetry: Telemetry;
+  readonly clock: Clock;
+}
 
 /**
  * One decision over requests per minute, tokens per minute and concurrent requests. What the request may take is held
  * before it runs and corrected to what it did take when it ends, once, whatever its end.
  */
-export function admit(deps: {
-  readonly limiter: Limiter;
-  readonly telemetry: Telemetry;
-  readonly clock: Clock;
-}): Step {
-  const { limiter, telemetry, clock } = deps;
-  const leases = createLeases(limiter, clock);
+export function admit(deps: AdmitDependencies): Step {
+  const leases = createLeases(deps.limiter, deps.clock);
   return (next) => (request, call) => {
     if (isUnlimited(call.principal.limits)) return next(request, call);
-    const claim = toClaim(request, call);
-    let release: (() => void) | undefined;
-    return staged({
-      async open() {
-        const decision = await limiter.claim(claim);
-        call.notes.limits = decision.state;
-        if (!decision.admitted) {
-          telemetry.limitHit(decision.refusedBy);
-          throw refusal(decision, claim);
-        }
-        release = leases.keep(claim);
-        if (call.signal.aborted) throw call.signal.reason;
-        return next(request, call);
-      },
-      close() {
-        if (!release) return;
-        release();
-        const used = totalTokens(call.notes.usage()) ?? 0;
-        // Nobody waits for it: the answer is out, and a limiter whose store is away has its own way to catch up.
-        limiter.settle(claim, used).catch((error: Error) => {
-          telemetry.log('warn', 'a claim could not be settled; its lease will expire', {
-            error: error.message,
-          });
-        });
-      },
-    });
+    const admission = new Admission(deps, leases, call, toClaim(request, call));
+    return staged(async () => {
+      await admission.decide();
+      return next(request, call);
+    }, admission);
   };
+}
+
+class Admission implements Stage<InferenceEvent> {
+  readonly #deps: AdmitDependencies;
+  readonly #leases: Leases;
+  readonly #call: Call;
+  readonly #claim: Claim;
+  #isHeld = false;
+
+  constructor(deps: AdmitDependencies, leases: Leases, call: Call, claim: Claim) {
+    this.#deps = deps;
+    this.#leases = leases;
+    this.#call = call;
+    this.#claim = claim;
+  }
+
+  /** @throws GatewayError `rate_limited`, `request_too_large`; the signal's reason */
+  async decide(): Promise<void> {
+    const { limiter, telemetry } = this.#deps;
+    const decision = await limiter.claim(this.#claim);
+    this.#call.notes.limits = decision.state;
+    if (!decision.admitted) {
+      telemetry.limitHit(decision.refusedBy);
+      throw refusal(decision, this.#claim);
+    }
+    this.#leases.add(this.#claim);
+    this.#isHeld = true;
+    const { signal } = this.#call;
+    if (signal.aborted) throw signal.reason;
+  }
+
+  close(): undefined {
+    if (!this.#isHeld) return;
+    const { limiter, telemetry } = this.#deps;
+    this.#leases.delete(this.#claim);
+    const used = totalTokens(this.#call.notes.usage()) ?? 0;
+    // Nobody waits for it: the answer is out, and a limiter whose store is away has its own way to catch up.
+    limiter.settle(this.#claim, used).catch((error: Error) => {
+      telemetry.log('warn', 'a claim could not be settled; its lease will expire', { error: error.message });
+    });
+  }
 }
 
 function toClaim(request: InferenceRequest, call: Call): Claim {
@@ -78,8 +99,10 @@ function describe(limits: Limits): Readonly<Record<'requests' | 'tokens' | 'conc
   };
 }
 
+type Leases = Pick<Bag<Claim>, 'add' | 'delete'>;
+
 /** Renews the claims of all running requests together: a store that hears nothing of a claim forgets what it holds. */
-function createLeases(limiter: Limiter, clock: Clock): { keep(claim: Claim): () => void } {
+function createLeases(limiter: Limiter, clock: Clock): Leases {
   const running = new Bag<Claim>();
   let ticking = false;
   const tick = () => {
@@ -90,13 +113,12 @@ function createLeases(limiter: Limiter, clock: Clock): { keep(claim: Claim): () 
     clock.after(LEASE_RENEW_MS, tick);
   };
   return {
-    keep(claim) {
+    add(claim) {
       running.add(claim);
-      if (!ticking) {
-        ticking = true;
-        clock.after(LEASE_RENEW_MS, tick);
-      }
-      return () => running.delete(claim);
+      if (ticking) return;
+      ticking = true;
+      clock.after(LEASE_RENEW_MS, tick);
     },
+    delete: (claim) => running.delete(claim),
   };
 }

@@ -2,25 +2,28 @@ import { GatewayError } from '../../domain/error.ts';
 import { isModelAllowed } from '../../domain/model.ts';
 import type { Principal, Scope } from '../../domain/principal.ts';
 import type { Authenticator } from '../authenticate.ts';
-import type { Step } from '../call.ts';
-import { staged } from '../stage.ts';
+import type { InferenceEvent, Step } from '../call.ts';
+import { type Stage, staged } from '../stage.ts';
 
 /** Scope and model allow-list of the caller's key, and the key's validity for as long as the request runs. */
 export function authorize(watch: Authenticator['watch']): Step {
   return (next) => (request, call) => {
-    let unwatch = () => {};
-    return staged({
-      open() {
-        requireScope(call.principal, request.kind === 'chat' ? 'chat' : 'embeddings');
-        requireModel(call.principal, request.model);
-        unwatch = watch(call.principal, call.end);
-        return next(request, call);
-      },
-      close() {
-        unwatch();
-      },
-    });
+    const watching = new Watching();
+    return staged(() => {
+      requireScope(call.principal, request.kind === 'chat' ? 'chat' : 'embeddings');
+      requireModel(call.principal, request.model);
+      watching.end = watch(call.principal, call.end);
+      return next(request, call);
+    }, watching);
   };
+}
+
+class Watching implements Stage<InferenceEvent> {
+  end: (() => void) | undefined;
+
+  close(): undefined {
+    this.end?.();
+  }
 }
 
 function requireModel(principal: Principal, model: string): void {

@@ -1,7 +1,7 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { TokenLogprob } from '../../domain/event.ts';
 import type { InferenceEvent, Step } from '../call.ts';
-import { staged } from '../stage.ts';
+import { type Stage, staged } from '../stage.ts';
 
 /** Of a whole answer, all choices together: many times the longest context there is. */
 const MAX_CHARACTERS = 16 * 1024 * 1024;
@@ -16,16 +16,18 @@ export function bound(): Step {
   return (next) => (request, call) => {
     const passes = call.streamed && !call.isKept;
     if (passes || request.kind === 'embedding') return next(request, call);
-    const keep = createBound();
-    return staged({
-      open: () => next(request, call),
-      pass(batch) {
-        const failure = keep(batch);
-        if (failure) throw failure;
-        return batch;
-      },
-    });
+    return staged(() => next(request, call), new Bound());
   };
+}
+
+class Bound implements Stage<InferenceEvent> {
+  readonly #keep = createBound();
+
+  pass(batch: readonly InferenceEvent[]): readonly InferenceEvent[] {
+    const failure = this.#keep(batch);
+    if (failure) throw failure;
+    return batch;
+  }
 }
 
 /**

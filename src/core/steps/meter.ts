@@ -3,50 +3,73 @@ import type { UsageRecord } from '../../domain/record.ts';
 import type { Timings } from '../../domain/usage.ts';
 import type { Call, InferenceEvent, Step } from '../call.ts';
 import type { Clock, Telemetry, UsageSink } from '../ports.ts';
-import { staged } from '../stage.ts';
+import { type Stage, staged } from '../stage.ts';
 
-/** One ledger row and one log line per request, whatever its end. Outermost, so that refusals are seen too. */
-export function meter(deps: {
+interface MeterDependencies {
   readonly usage: UsageSink;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
-}): Step {
-  const { usage, telemetry, clock } = deps;
-  return (next) => (request, call) => {
-    const { notes } = call;
-    let failure: GatewayError | undefined;
-    let lastBatchAt: number | undefined;
-    return staged({
-      open() {
-        telemetry.requestStarted(call);
+}
+
+/** One ledger row and one log line per request, whatever its end. Outermost, so that refusals are seen too. */
+export function meter(deps: MeterDependencies): Step {
+  return (next) => (request, call) =>
+    staged(
+      () => {
+        deps.telemetry.requestStarted(call);
         return next(request, call);
       },
-      pass(batch) {
-        const now = clock.now();
-        const first = notes.firstTokenAt === undefined;
-        notes.see(batch, now);
-        if (lastBatchAt !== undefined) telemetry.tokenGap(notes.model ?? request.model, now - lastBatchAt);
-        else if (first && notes.firstTokenAt !== undefined) {
-          telemetry.firstToken(notes.model ?? request.model, now - call.startedAt);
-        }
-        if (notes.firstTokenAt !== undefined) lastBatchAt = now;
-        return notes.finished ? batch.map((event) => completed(event, call, now)) : batch;
-      },
-      fail(thrown) {
-        // Whatever an abort looks like by the time it arrives here, its reason is why the request ended.
-        failure = toGatewayError(call.signal.aborted ? call.signal.reason : thrown);
-        return failure;
-      },
-      close() {
-        if (!notes.finished)
-          failure ??= call.signal.aborted ? toGatewayError(call.signal.reason) : clientClosed();
-        const record = toRecord(call, request.model, failure, clock.now());
-        usage.record(record);
-        telemetry.requestEnded(record, failure);
-        return usage.departure?.();
-      },
-    });
-  };
+      new Meter(deps, request.model, call),
+    );
+}
+
+class Meter implements Stage<InferenceEvent> {
+  readonly #deps: MeterDependencies;
+  readonly #requestedModel: string;
+  readonly #call: Call;
+  #failure: GatewayError | undefined;
+  #lastBatchAt: number | undefined;
+
+  constructor(deps: MeterDependencies, requestedModel: string, call: Call) {
+    this.#deps = deps;
+    this.#requestedModel = requestedModel;
+    this.#call = call;
+  }
+
+  pass(batch: readonly InferenceEvent[]): readonly InferenceEvent[] {
+    const { notes, startedAt } = this.#call;
+    const now = this.#deps.clock.now();
+    const first = notes.firstTokenAt === undefined;
+    notes.see(batch, now);
+    if (this.#lastBatchAt !== undefined) {
+      this.#deps.telemetry.tokenGap(this.#model, now - this.#lastBatchAt);
+    } else if (first && notes.firstTokenAt !== undefined) {
+      this.#deps.telemetry.firstToken(this.#model, now - startedAt);
+    }
+    if (notes.firstTokenAt !== undefined) this.#lastBatchAt = now;
+    return notes.finished ? batch.map((event) => completed(event, this.#call, now)) : batch;
+  }
+
+  fail(thrown: unknown): GatewayError {
+    const { signal } = this.#call;
+    // Whatever an abort looks like by the time it arrives here, its reason is why the request ended.
+    this.#failure = toGatewayError(signal.aborted ? signal.reason : thrown);
+    return this.#failure;
+  }
+
+  close(): Promise<void> | undefined {
+    const { usage, telemetry, clock } = this.#deps;
+    const { notes, signal } = this.#call;
+    if (!notes.finished) this.#failure ??= signal.aborted ? toGatewayError(signal.reason) : clientClosed();
+    const record = toRecord(this.#call, this.#model, this.#failure, clock.now());
+    usage.record(record);
+    telemetry.requestEnded(record, this.#failure);
+    return usage.departure?.();
+  }
+
+  get #model(): string {
+    return this.#call.notes.model ?? this.#requestedModel;
+  }
 }
 
 /** The last event with what only the gateway can know of the request's time, and the usage that the limits settle by. */
@@ -63,12 +86,7 @@ function ownTimings(call: Call, now: number): Timings {
   };
 }
 
-function toRecord(
-  call: Call,
-  requestedModel: string,
-  failure: GatewayError | undefined,
-  now: number,
-): UsageRecord {
+function toRecord(call: Call, model: string, failure: GatewayError | undefined, now: number): UsageRecord {
   const { notes } = call;
   const reason = notes.finished?.reasons[0]?.unified;
   return {
@@ -77,7 +95,7 @@ function toRecord(
     keyId: call.principal.keyId,
     protocol: call.protocol,
     operation: call.operation,
-    model: notes.model ?? requestedModel,
+    model,
     ...(notes.backend !== undefined && { backend: notes.backend }),
     status: failure === undefined ? 'ok' : failure.code === 'client_closed' ? 'cancelled' : 'error',
     ...(failure !== undefined && { errorCode: failure.code }),

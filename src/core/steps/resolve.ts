@@ -17,12 +17,10 @@ export function resolve(provider: ChatProvider): Step {
       assertCapable(request, model);
       return next(request.model === model.id ? request : { ...request, model: model.id }, call);
     };
-    return staged({
-      open() {
-        // Mostly it is known, and there is nothing to wait for.
-        const known = findModel(request.model, provider.backends());
-        return known ? go(known) : resolveModel(provider, request.model).then(go);
-      },
+    return staged(() => {
+      // Mostly it is known, and there is nothing to wait for.
+      const known = findModel(request.model, provider.backends());
+      return known ? go(known) : resolveModel(provider, request.model).then(go);
     });
   };
 }

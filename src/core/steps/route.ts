@@ -3,12 +3,11 @@ import { type ErrorCode, type GatewayError, toGatewayError } from '../../domain/
 import type { Backend } from '../../domain/model.ts';
 import { rankBackends } from '../../domain/routing.ts';
 import { type Attempt, createBreakers } from '../breakers.ts';
-import type { Call, Handler, InferenceEvent, Step } from '../call.ts';
+import type { Call, InferenceEvent, Step } from '../call.ts';
 import type { Place, Places } from '../places.ts';
 import type { ChatProvider, Clock, Telemetry } from '../ports.ts';
 import type { Abortable } from '../signal.ts';
-import { type Continuation, handOver, staged } from '../stage.ts';
-import type { Cancellable } from '../stream.ts';
+import { type Continuation, handOver, type Stage, staged } from '../stage.ts';
 import { noBackend } from './resolve.ts';
 
 /** Failures of one backend that another may not share. A timeout is not among them: the caller has waited enough. */
@@ -67,16 +66,14 @@ export function route(deps: {
         const tells = request.kind === 'chat' && !toldLoading;
         const place = free === 'full' ? yield* waitFor(places.take(candidate), tells) : free;
         if (!place) throw failure ?? noBackend();
-        const { backend, leave } = place;
+        const { backend } = place;
         waitedMs += place.waitedMs;
         tried.push(backend.id);
         call.notes.backend = backend.id;
         const attempt = breakers.begin(backend.id, model);
-        const rest = watched(
-          next(request, { ...call, backendId: backend.id }),
-          { waitedMs, leave },
-          attempt,
-          call.signal,
+        const rest = staged(
+          () => next(request, { ...call, backendId: backend.id }),
+          new Watched(place, waitedMs, attempt, call.signal),
         );
         let isBegun = false;
         try {
@@ -92,7 +89,7 @@ export function route(deps: {
           logFailover(telemetry, backend, failure);
         } finally {
           // What has begun leaves its place at its own end.
-          if (!isBegun) leave();
+          if (!isBegun) place.leave();
         }
       }
     };
@@ -117,27 +114,35 @@ async function* waitFor(
 }
 
 /** An answer whose end, which may be long after its beginning, leaves the place and is told to the breaker. */
-function watched(
-  answer: ReturnType<Handler>,
-  { waitedMs, leave }: Pick<Place, 'waitedMs' | 'leave'>,
-  attempt: Attempt,
-  signal: Abortable,
-): Cancellable<InferenceEvent> {
-  return staged({
-    open: () => answer,
-    pass(batch) {
-      if (batch.at(-1)?.type !== 'finished') return batch;
-      attempt.succeeded();
-      return waitedMs > 0 ? batch.map((event) => delayed(event, waitedMs)) : batch;
-    },
-    fail(thrown) {
-      if (!signal.aborted && COUNTS_AGAINST_BACKEND.has(toGatewayError(thrown).code)) attempt.failed();
-      return thrown;
-    },
-    close() {
-      leave();
-    },
-  });
+class Watched implements Stage<InferenceEvent> {
+  readonly #place: Pick<Place, 'leave'>;
+  readonly #waitedMs: number;
+  readonly #attempt: Attempt;
+  readonly #signal: Abortable;
+
+  /** @param waitedMs for all places so far. */
+  constructor(place: Pick<Place, 'leave'>, waitedMs: number, attempt: Attempt, signal: Abortable) {
+    this.#place = place;
+    this.#waitedMs = waitedMs;
+    this.#attempt = attempt;
+    this.#signal = signal;
+  }
+
+  pass(batch: readonly InferenceEvent[]): readonly InferenceEvent[] {
+    if (batch.at(-1)?.type !== 'finished') return batch;
+    this.#attempt.succeeded();
+    return this.#waitedMs > 0 ? batch.map((event) => delayed(event, this.#waitedMs)) : batch;
+  }
+
+  fail(thrown: unknown): unknown {
+    const { code } = toGatewayError(thrown);
+    if (!this.#signal.aborted && COUNTS_AGAINST_BACKEND.has(code)) this.#attempt.failed();
+    return thrown;
+  }
+
+  close(): undefined {
+    this.#place.leave();
+  }
 }
 
 /** The last event with the wait for a place as part of that for the backend. */

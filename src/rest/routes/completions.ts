@@ -101,8 +101,7 @@ async function foldAnswers(
   forwardAbort(caller.signal, all);
   for (const request of requests) {
     const exchange = gateway.chat(request, { ...caller, signal: all });
-    const events = staged({
-      open: () => exchange.events,
+    const events = staged(() => exchange.events, {
       pass(batch) {
         const failure = keep(batch);
         if (!failure) return batch;

@@ -30,11 +30,11 @@ function createSource(batches: Batches, failure?: Error) {
 function nest(batches: Batches, { failure, inner = {}, outer = {} }: Partial<Hooks> = {}) {
   const calls: string[] = [];
   const source = createSource(batches, failure);
-  const note = (name: string, within: () => AsyncIterable<readonly number[]>, own: Own): Stage<number> => ({
-    open() {
-      calls.push(`${name} opens`);
-      return within();
-    },
+  const opening = (name: string, within: () => AsyncIterable<readonly number[]>) => () => {
+    calls.push(`${name} opens`);
+    return within();
+  };
+  const note = (name: string, own: Own): Stage<number> => ({
     ask: () => void calls.push(`${name} is asked`),
     pass(batch) {
       calls.push(`${name} passes ${batch}`);
@@ -49,7 +49,12 @@ function nest(batches: Batches, { failure, inner = {}, outer = {} }: Partial<Hoo
       return own.close?.();
     },
   });
-  const stream = staged(note('outer', () => staged(note('inner', () => source.stream, inner)), outer));
+  const within = () =>
+    staged(
+      opening('inner', () => source.stream),
+      note('inner', inner),
+    );
+  const stream = staged(opening('outer', within), note('outer', outer));
   return { stream, calls, source };
 }
 
@@ -97,7 +102,7 @@ describe('a stage around a stage', () => {
   test('that has begun already goes on from where it is', async () => {
     const inner = nest([[1], [2]]);
     await inner.stream.next();
-    const stream = staged<number>({ open: () => inner.stream, pass: (batch) => [...batch, 0] });
+    const stream = staged<number>(() => inner.stream, { pass: (batch) => [...batch, 0] });
     expect(await stream.next()).toEqual({ done: false, value: [2, 0] });
     expect((await stream.next()).done).toBe(true);
     expect(inner.calls.filter((call) => /opens|closes/.test(call))).toEqual([
@@ -203,8 +208,7 @@ describe('a stage around a stage', () => {
       calls.push(call);
       return undefined;
     };
-    const stream = staged<number>({
-      open: () => staged<number>({ open: explode('refused'), close: log('inner closes') }),
+    const stream = staged<number>(() => staged<number>(explode('refused'), { close: log('inner closes') }), {
       close: log('outer closes'),
     });
     await expect(stream.next()).rejects.toThrow('refused');
