@@ -60,7 +60,7 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
     const chunks: Buffer[] = [];
     let length = 0;
     let refused = false;
-    req.on('data', (chunk: Buffer) => {
+    const onData = (chunk: Buffer) => {
       if (chunk.length >= LONG_CHUNK_BYTES) takeTurns(req);
       // The rest is read and thrown away, because a client that could not send all would not hear of the refusal.
       if (refused) return;
@@ -74,15 +74,14 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
         chunks.length = 0;
         reject(error);
       }
-    });
-    const leave = () => reject(clientClosed());
-    req.once('close', leave);
-    req.once('error', leave);
-    req.once('end', () => {
-      // Every request closes after its end, and an error that nobody needs costs its stack.
-      req.off('close', leave);
+    };
+    const onLeave = () => reject(clientClosed());
+    const onEnd = () => {
+      // The request lasts as long as its answer, and with its listeners would keep what they have read.
+      req.off('data', onData).off('end', onEnd).off('close', onLeave).off('error', onLeave);
       resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
-    });
+    };
+    req.on('data', onData).on('end', onEnd).on('close', onLeave).on('error', onLeave);
   });
 }
 

@@ -3,9 +3,11 @@ import { type Cancellable, holdBack } from '../core/stream.ts';
 import { type GatewayError, toGatewayError } from '../domain/error.ts';
 import type { ChatEvent } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
+import { type ChatResult, foldChat } from '../domain/result.ts';
 import type { RestResponse } from './context.ts';
 import { logBug } from './errors.ts';
 import { addWarnings } from './headers.ts';
+import { sendJson } from './send.ts';
 import { createEventStream, type EventStreamOptions } from './sse.ts';
 
 export interface AnswerOptions extends EventStreamOptions {
@@ -39,6 +41,22 @@ export async function withLimits<R>(
   } finally {
     if (source.limits) res.locals.limits = source.limits;
   }
+}
+
+/**
+ * Answers with the whole of it, once it is there.
+ * @param encode makes the body of it, given the warnings of the request and of the model together.
+ */
+export async function sendWhole(
+  res: RestResponse,
+  source: Source<ChatEvent>,
+  warnings: readonly string[],
+  encode: (result: ChatResult, warned: readonly string[]) => unknown,
+): Promise<void> {
+  const result = await withLimits(res, source, () => foldChat(source.events));
+  const warned = [...warnings, ...result.warnings];
+  addWarnings(res, warned);
+  sendJson(res, encode(result, warned));
 }
 
 /**

@@ -1,13 +1,21 @@
 import type { RequestListener } from 'node:http';
-import { type Request, type Response, Router } from 'express';
+import { type NextFunction, type Request, type Response, Router } from 'express';
 import { GatewayError } from '../domain/error.ts';
 import { corsHeaders } from '../http/cors.ts';
 import { requirePrincipal } from './auth.ts';
-import { readBody } from './body.ts';
-import { createLocals, type Handler, pathOf, type RestConfig, type RestOptions } from './context.ts';
+import { type BodyHandler, withBody } from './body.ts';
+import {
+  createLocals,
+  type Handler,
+  pathOf,
+  type RestConfig,
+  type RestOptions,
+  type RestRequest,
+  type RestResponse,
+} from './context.ts';
 import { renderCorsTest } from './cors-test/page.ts';
 import { DOCS_POLICY, renderDocs } from './docs-page.ts';
-import { handleError } from './errors.ts';
+import { createFailure } from './errors.ts';
 import { EXPOSED_HEADERS, writeHead } from './headers.ts';
 import { createOpenApiDocument } from './openapi.ts';
 import { createChatCompletion, type InferenceOptions } from './routes/chat.ts';
@@ -24,7 +32,7 @@ export function createRestApp(options: RestOptions): RequestListener {
   const { clock } = options;
   return (req, res) => {
     const answer = Object.assign(res, { locals: createLocals(req, res, clock) });
-    // No handler uses anything of Express's own classes. What comes out of all of them failed after its head was sent.
+    // No handler uses anything of Express's own classes, and nothing comes out of all of them: errors end in the last.
     router(req as Request, answer as unknown as Response, () => res.destroy());
   };
 }
@@ -37,23 +45,27 @@ export function createRouter(options: RestOptions): Router {
   const { gateway, config, telemetry } = options;
   // What is authorised is the very path that is dispatched on: no other spelling of it.
   const router = Router({ caseSensitive: true, strict: true });
+  const fail = createFailure(telemetry);
 
   // In this order, outermost first.
   router.use(cors(config.corsOrigins));
   router.use(requirePrincipal(gateway));
   for (const [path, methods] of Object.entries(createRoutes(options))) {
     if (methods.get) router.get(path, methods.get);
-    if (methods.post) router.post(path, readBody(config), methods.post);
+    if (methods.post) router.post(path, withBody(config, methods.post, fail));
     router.all(path, refuseMethod(methods));
   }
   router.use(refusePath);
-  router.use(handleError(telemetry));
+  // Express knows by the four parameters that it is one for errors.
+  router.use((thrown: unknown, _req: RestRequest, res: RestResponse, _next: NextFunction) =>
+    fail(thrown, res),
+  );
   return router;
 }
 
 interface Methods {
   readonly get?: Handler;
-  readonly post?: Handler;
+  readonly post?: BodyHandler;
 }
 
 function createRoutes(options: RestOptions): Readonly<Record<string, Methods>> {

@@ -1,20 +1,30 @@
 import { GatewayError } from '../domain/error.ts';
 import { readJsonBody, requireJsonBody, UnreadableBody } from '../http/body.ts';
 import { type Excess, JsonScan } from '../http/json-bounds.ts';
-import type { Handler, RestConfig } from './context.ts';
+import type { Handler, RestConfig, RestResponse } from './context.ts';
 
 const JSON_TYPE = /^application\/(?:[\w.-]+\+)?json[ \t]*(?:;|$)/i;
 
-/** Reads a JSON object into `req.body`. */
-export function readBody({ maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>): Handler {
-  return async (req, _res, next) => {
+/** Answers a request with a body, a JSON object. Resolves when the answer has been written. */
+export type BodyHandler = (body: object, res: RestResponse) => Promise<void>;
+
+/**
+ * Reads the body for a handler, and begins it. Nobody waits for its end: whatever does so keeps the body, and all that the
+ * router has made on the way here, for as long as the answer takes.
+ * @param fail answers what the handler throws.
+ */
+export function withBody(
+  { maxBodyBytes }: Pick<RestConfig, 'maxBodyBytes'>,
+  handle: BodyHandler,
+  fail: (thrown: unknown, res: RestResponse) => void,
+): Handler {
+  return async (req, res) => {
     requireJsonBody(req, maxBodyBytes, JSON_TYPE);
     const body = await readJsonBody(req, maxBodyBytes, new JsonScan(), requireNoExcess).catch(explain);
     if (typeof body !== 'object' || body === null || Array.isArray(body)) {
       throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
     }
-    req.body = body;
-    next();
+    Promise.try(handle, body, res).catch((thrown: unknown) => fail(thrown, res));
   };
 }
 

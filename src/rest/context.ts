@@ -63,7 +63,6 @@ export interface Locals {
 export type RestRequest = IncomingMessage & {
   readonly url: string;
   readonly params: Readonly<Record<string, string | string[]>>;
-  body?: unknown;
 };
 export type RestResponse = ServerResponse & { readonly locals: Locals };
 export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) => unknown;

@@ -1,8 +1,7 @@
-import type { NextFunction } from 'express';
 import type { Telemetry } from '../core/ports.ts';
 import { type ErrorCode, GatewayError, placeOf, toGatewayError } from '../domain/error.ts';
 import type { HeaderList } from '../http/header-list.ts';
-import type { Locals, RestRequest, RestResponse } from './context.ts';
+import type { Locals, RestResponse } from './context.ts';
 import { sendJson } from './send.ts';
 
 /** OpenAI's body of every failure. All four keys are always there: the SDKs read them without asking. */
@@ -108,6 +107,13 @@ export function inTermsOf(fields: Readonly<Record<string, string>>, error: Gatew
   return name === undefined ? error : error.renamed(name);
 }
 
+/** For `catch`: throws on whatever it is. */
+export function throwInTermsOf(fields: Readonly<Record<string, string>>): (thrown: unknown) => never {
+  return (thrown) => {
+    throw thrown instanceof GatewayError ? inTermsOf(fields, thrown) : thrown;
+  };
+}
+
 /** The headers by which the official SDKs decide whether and when to try again. */
 export function retryHeaders(error: GatewayError): HeaderList {
   const { status } = WIRE[error.code];
@@ -122,10 +128,10 @@ export function retryHeaders(error: GatewayError): HeaderList {
   return ms > MAX_RETRY_AFTER_MS ? [...headers, 'x-should-retry', 'false'] : headers;
 }
 
-/** The end of every request that failed before its status was sent. */
-export function handleError(telemetry: Pick<Telemetry, 'log'>) {
-  return (thrown: unknown, _req: RestRequest, res: RestResponse, next: NextFunction): void => {
-    if (res.headersSent) return void next(thrown);
+/** Ends every request that has failed: with an answer, or without one where that has begun already. */
+export function createFailure(telemetry: Pick<Telemetry, 'log'>) {
+  return (thrown: unknown, res: RestResponse): void => {
+    if (res.headersSent) return void res.destroy();
     const error = decodeHttpError(thrown);
     if (error.code === 'internal') logBug(thrown, res.locals, telemetry);
     // Nobody is left to answer.

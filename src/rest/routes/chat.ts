@@ -1,14 +1,13 @@
 import type { Clock } from '../../core/ports.ts';
-import { foldChat } from '../../domain/result.ts';
-import { type AnswerOptions, sendStream, withLimits } from '../answer.ts';
-import { callerOf, type Handler, type RestConfig, type RestGateway } from '../context.ts';
-import { addIgnoredParameters, addWarnings } from '../headers.ts';
+import { type AnswerOptions, sendStream, sendWhole } from '../answer.ts';
+import type { BodyHandler } from '../body.ts';
+import { callerOf, type RestConfig, type RestGateway } from '../context.ts';
+import { addIgnoredParameters } from '../headers.ts';
 import { CHAT_REFUSALS, chatCompletionRequest } from '../openai/parameters.ts';
 import { decodeChat } from '../openai/request.ts';
 import { encodeChatCompletion } from '../openai/response.ts';
 import { ChatEncoder } from '../openai/stream.ts';
 import { unknownFields } from '../openai/validation.ts';
-import { sendJson } from '../send.ts';
 
 /** What the three inference routes are made of. */
 export interface InferenceOptions extends AnswerOptions {
@@ -17,12 +16,12 @@ export interface InferenceOptions extends AnswerOptions {
 }
 
 /** `POST /v1/chat/completions` */
-export function createChatCompletion(options: InferenceOptions): Handler {
+export function createChatCompletion(options: InferenceOptions): BodyHandler {
   const { gateway, config, clock } = options;
-  return async (req, res) => {
-    const { request, stream, includeUsage, warnings } = decodeChat(req.body);
+  return (body, res) => {
+    const { request, stream, includeUsage, warnings } = decodeChat(body);
     if (config.debug) {
-      addIgnoredParameters(res, unknownFields(req.body, chatCompletionRequest, CHAT_REFUSALS));
+      addIgnoredParameters(res, unknownFields(body, chatCompletionRequest, CHAT_REFUSALS));
     }
     const exchange = gateway.chat(request, callerOf(res, 'chat', stream));
     const stamp = { id: `chatcmpl-${exchange.id}`, created: unixSeconds(clock) };
@@ -30,9 +29,8 @@ export function createChatCompletion(options: InferenceOptions): Handler {
       const encoder = new ChatEncoder({ ...stamp, choices: request.choices, includeUsage, warnings });
       return sendStream(res, exchange, encoder, warnings, options);
     }
-    const result = await withLimits(res, exchange, () => foldChat(exchange.events));
-    addWarnings(res, [...warnings, ...result.warnings]);
-    sendJson(res, encodeChatCompletion(stamp, result, request.logprobs !== undefined));
+    const wantsLogprobs = request.logprobs !== undefined;
+    return sendWhole(res, exchange, warnings, (result) => encodeChatCompletion(stamp, result, wantsLogprobs));
   };
 }
 

@@ -11,8 +11,9 @@ import { createId } from '../../domain/id.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
 import { type Source, sendStream, withLimits } from '../answer.ts';
-import { callerOf, type Handler, type RestGateway, type RestResponse } from '../context.ts';
-import { inTermsOf } from '../errors.ts';
+import type { BodyHandler } from '../body.ts';
+import { callerOf, type RestGateway, type RestResponse } from '../context.ts';
+import { throwInTermsOf } from '../errors.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import {
   COMPLETION_FIELDS,
@@ -30,18 +31,18 @@ import { type InferenceOptions, unixSeconds } from './chat.ts';
  * `POST /v1/completions`. Each prompt is a request of its own to the core, one after the other, so that many prompts
  * occupy no more of the fleet, and of the key's concurrency, than one.
  */
-export function createCompletion(options: InferenceOptions): Handler {
+export function createCompletion(options: InferenceOptions): BodyHandler {
   const { gateway, config, clock } = options;
-  return async (req, res) => {
-    const { requests, echoes, stream, includeUsage, warnings } = decodeCompletion(req.body);
+  return (body, res) => {
+    const { requests, echoes, stream, includeUsage, warnings } = decodeCompletion(body);
     if (config.debug) {
-      addIgnoredParameters(res, unknownFields(req.body, completionRequest, COMPLETION_REFUSALS));
+      addIgnoredParameters(res, unknownFields(body, completionRequest, COMPLETION_REFUSALS));
     }
     const caller = callerOf(res, 'completion', stream);
     refuseTooMany(requests.length, caller.principal);
     const id = createId('cmpl-', randomBytes);
     const form = { id, created: unixSeconds(clock), choices: requests[0]?.choices ?? 1, echoes };
-    try {
+    const answer = async () => {
       if (stream) {
         const encoder = createCompletionEncoder({ ...form, includeUsage, warnings });
         return await sendStream(res, streamAnswers(gateway, requests, caller), encoder, warnings, options);
@@ -49,9 +50,8 @@ export function createCompletion(options: InferenceOptions): Handler {
       const results = await foldAnswers(res, gateway, requests, caller);
       addWarnings(res, [...warnings, ...results.flatMap((result) => result.warnings)]);
       sendJson(res, encodeCompletion(form, results));
-    } catch (thrown) {
-      throw thrown instanceof GatewayError ? inTermsOf(COMPLETION_FIELDS, thrown) : thrown;
-    }
+    };
+    return answer().catch(throwInTermsOf(COMPLETION_FIELDS));
   };
 }
 

@@ -1,6 +1,7 @@
 import { foldEmbedding } from '../../domain/result.ts';
 import { withLimits } from '../answer.ts';
-import { callerOf, type Handler } from '../context.ts';
+import type { BodyHandler } from '../body.ts';
+import { callerOf } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
 import { EMBEDDING_REFUSALS, embeddingRequest } from '../openai/parameters.ts';
 import { decodeEmbedding } from '../openai/request.ts';
@@ -10,11 +11,11 @@ import { sendJson } from '../send.ts';
 import type { InferenceOptions } from './chat.ts';
 
 /** `POST /v1/embeddings` */
-export function createEmbeddings({ gateway, config }: InferenceOptions): Handler {
-  return async (req, res) => {
-    const { request, encoding } = decodeEmbedding(req.body);
+export function createEmbeddings({ gateway, config }: InferenceOptions): BodyHandler {
+  return async (body, res) => {
+    const { request, encoding } = decodeEmbedding(body);
     if (config.debug) {
-      addIgnoredParameters(res, unknownFields(req.body, embeddingRequest, EMBEDDING_REFUSALS));
+      addIgnoredParameters(res, unknownFields(body, embeddingRequest, EMBEDDING_REFUSALS));
     }
     const exchange = gateway.embed(request, callerOf(res, 'embedding', false));
     const { model, vectors, usage, warnings } = await withLimits(res, exchange, () =>
