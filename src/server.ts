@@ -153,7 +153,7 @@ function acceptRequests(
   const takeTurn = createTurns(BEGUN_PER_TURN);
   const serve: RequestListener = (request, response) => {
     traffic.responses.add(response);
-    response.once('close', () => {
+    response.on('close', () => {
       traffic.responses.delete(response);
       traffic.changed();
     });
@@ -205,7 +205,7 @@ function endConnectionAfter(response: ServerResponse): void {
  * since it last got rid of anything, and one that has run out is destroyed by the server.
  */
 function cutWhenStalled(response: ServerResponse, stallMs: number): void {
-  response.once('prefinish', () => {
+  response.on('prefinish', () => {
     const { socket } = response;
     // Most answers are with the kernel by now.
     if (!socket || socket.writableLength === 0) return;

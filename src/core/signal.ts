@@ -17,7 +17,7 @@ export interface Abortable {
 export class Cancellation implements Abortable {
   aborted = false;
   reason: unknown;
-  readonly #listeners: (() => void)[] = [];
+  #listeners: (() => void)[] = [];
 
   /** Whatever comes after the first time changes nothing. */
   abort(reason: unknown): void {
@@ -30,7 +30,10 @@ export class Cancellation implements Abortable {
 
   /** The listener is called once at most, in no order, and not where it comes too late. */
   addEventListener(_type: 'abort', listener: () => void): void {
-    if (!this.aborted) this.#listeners.push(listener);
+    if (this.aborted) return;
+    // Mostly the only one, and an array made of one has no room for sixteen more.
+    if (this.#listeners.length === 0) this.#listeners = [listener];
+    else this.#listeners.push(listener);
   }
 
   removeEventListener(_type: 'abort', listener: () => void): void {

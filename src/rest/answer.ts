@@ -8,7 +8,7 @@ import type { RestResponse } from './context.ts';
 import { logBug } from './errors.ts';
 import { addWarnings } from './headers.ts';
 import { sendJson } from './send.ts';
-import { createEventStream, type EventStreamOptions } from './sse.ts';
+import { EventStream, type EventStreamOptions } from './sse.ts';
 
 export interface AnswerOptions extends EventStreamOptions {
   readonly telemetry: Pick<Telemetry, 'log'>;
@@ -78,7 +78,7 @@ export async function sendStream<E extends ChatEvent>(
   const held = await withLimits(res, source, () => holdBack(source.events, isReal, options.holdBackMs));
   addWarnings(res, seen);
 
-  const out = createEventStream(res, options);
+  const out = new EventStream(res, options);
   out.open();
   if (!held.committed) out.ping();
   try {

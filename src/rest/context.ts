@@ -71,7 +71,7 @@ export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) 
 export function createLocals(req: IncomingMessage, res: ServerResponse, clock: Clock): Locals {
   const leaving = new Cancellation();
   // The request's own `close` comes as soon as its body has been read; only the response's says who left.
-  res.once('close', () => {
+  res.on('close', () => {
     if (!res.writableFinished) leaving.abort(clientClosed());
   });
   return {

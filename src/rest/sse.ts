@@ -11,22 +11,6 @@ export interface EventStreamOptions {
   readonly stallMs: number;
 }
 
-/** One response as a stream of server-sent events. What is written must be whole frames. */
-export interface EventStream {
-  /** Sends status and headers now, and from here on a comment whenever the stream was silent for `pingMs`. */
-  open(): void;
-  ping(): void;
-  /**
-   * @returns undefined where there is room for more, and else what resolves when the client has taken enough: awaiting
-   * it bounds the memory of a connection. It rejects as this throws.
-   * @throws GatewayError `client_closed` where the client has left or has not read for `stallMs`; the connection is
-   * closed then.
-   */
-  write(frames: string): Promise<void> | undefined;
-  /** Writes the last frames, if any, and ends the response. */
-  end(frames: string): void;
-}
-
 /** A comment: clients ignore it. Never a named or an empty event, which they would parse. */
 const PING = ': ping\n\n';
 
@@ -40,49 +24,69 @@ const STREAM_HEADERS: HeaderList = [
   'no',
 ];
 
-export function createEventStream(
-  res: RestResponse,
-  { clock, pingMs, stallMs }: EventStreamOptions,
-): EventStream {
-  let lastWrite = clock.now();
-  let cancelPing: () => void = () => undefined;
+/** One response as a stream of server-sent events. What is written must be whole frames. */
+export class EventStream {
+  readonly #res: RestResponse;
+  readonly #options: EventStreamOptions;
+  #lastWrite: number;
+  #cancelPing: (() => void) | undefined;
 
-  // Rearmed when it fires and not on each write: a stream of many tokens would set and clear a timer for each.
-  const armPing = (ms: number) => {
-    cancelPing = clock.after(ms, () => {
-      const silence = clock.now() - lastWrite;
-      if (silence >= pingMs) ping();
-      armPing(silence >= pingMs ? pingMs : pingMs - silence);
-    });
-  };
+  constructor(res: RestResponse, options: EventStreamOptions) {
+    this.#res = res;
+    this.#options = options;
+    this.#lastWrite = options.clock.now();
+  }
 
-  const ping = () => {
-    lastWrite = clock.now();
+  /** Sends status and headers now, and from here on a comment whenever the stream was silent for `pingMs`. */
+  open(): void {
+    const res = this.#res;
+    writeHead(res, 200, STREAM_HEADERS);
+    res.flushHeaders();
+    res.on('close', () => this.#cancelPing?.());
+    if (!res.destroyed) this.#armPing(this.#options.pingMs);
+  }
+
+  ping(): void {
+    this.#lastWrite = this.#options.clock.now();
     // A client that is behind has enough to read.
-    if (!isBehind(res) && !res.destroyed) writeChunk(res, PING);
-  };
+    if (!isBehind(this.#res) && !this.#res.destroyed) writeChunk(this.#res, PING);
+  }
 
-  return {
-    open() {
-      writeHead(res, 200, STREAM_HEADERS);
-      res.flushHeaders();
-      res.once('close', () => cancelPing());
-      if (!res.destroyed) armPing(pingMs);
-    },
-    ping,
-    write(frames) {
-      if (res.destroyed) throw clientClosed();
-      lastWrite = clock.now();
-      return writeChunk(res, frames) ? undefined : drained(res, clock, stallMs);
-    },
-    end(frames) {
-      cancelPing();
-      if (res.destroyed) return;
-      const cancelCut = clock.after(stallMs, () => res.destroy());
-      res.once('close', cancelCut);
-      res.end(frames);
-    },
-  };
+  /**
+   * @returns undefined where there is room for more, and else what resolves when the client has taken enough: awaiting
+   * it bounds the memory of a connection. It rejects as this throws.
+   * @throws GatewayError `client_closed` where the client has left or has not read for `stallMs`; the connection is
+   * closed then.
+   */
+  write(frames: string): Promise<void> | undefined {
+    const { clock, stallMs } = this.#options;
+    if (this.#res.destroyed) throw clientClosed();
+    this.#lastWrite = clock.now();
+    return writeChunk(this.#res, frames) ? undefined : drained(this.#res, clock, stallMs);
+  }
+
+  /** Writes the last frames, if any, and ends the response. */
+  end(frames: string): void {
+    const { clock, stallMs } = this.#options;
+    const res = this.#res;
+    this.#cancelPing?.();
+    if (res.destroyed) return;
+    res.on(
+      'close',
+      clock.after(stallMs, () => res.destroy()),
+    );
+    res.end(frames);
+  }
+
+  /** Rearmed when it fires and not on each write: a stream of many tokens would set and clear a timer for each. */
+  #armPing(ms: number): void {
+    const { clock, pingMs } = this.#options;
+    this.#cancelPing = clock.after(ms, () => {
+      const silence = clock.now() - this.#lastWrite;
+      if (silence >= pingMs) this.ping();
+      this.#armPing(silence >= pingMs ? pingMs : pingMs - silence);
+    });
+  }
 }
 
 /**

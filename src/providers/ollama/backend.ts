@@ -45,14 +45,45 @@ const MISSES_UNTIL_DOWN = 2;
  */
 const SILENT_UNTIL_ABANDONED_MS = 20_000;
 
+/** The requests at a backend. */
+class Visits {
+  inFlight = 0;
+  /** Those whose answers have not begun. */
+  readonly waiting = new Bag<Cancellation>();
+}
+
 /** A request at a backend. */
-export interface Visit {
+export class Visit {
+  readonly #visits: Visits;
+  readonly #signal = new Cancellation();
+  readonly #unlink: () => void;
+  #isOver = false;
+
+  constructor(visits: Visits, caller: Abortable) {
+    this.#visits = visits;
+    this.#unlink = forwardAbort(caller, this.#signal);
+    visits.inFlight++;
+    visits.waiting.add(this.#signal);
+  }
+
   /** Ends the request: the caller's, and until its answer has begun the backend's as well. */
-  readonly signal: Abortable;
+  get signal(): Abortable {
+    return this.#signal;
+  }
+
   /** Its answer has begun. */
-  answered(): void;
+  answered(): void {
+    this.#visits.waiting.delete(this.#signal);
+  }
+
   /** It is over. Calling it again does nothing. */
-  leave(): void;
+  leave(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#visits.inFlight--;
+    this.answered();
+    this.#unlink();
+  }
 }
 
 type State = Omit<Backend, 'id' | 'inFlight'>;
@@ -62,9 +93,7 @@ export class WatchedBackend {
   readonly #options: WatchOptions;
   #state: State | undefined;
   #seen: Backend;
-  #inFlight = 0;
-  /** Requests whose answers have not begun. */
-  readonly #waiting = new Bag<Cancellation>();
+  readonly #visits = new Visits();
   #misses = 0;
   /** Since when every look has met with silence. */
   #silentSince: number | undefined;
@@ -93,23 +122,7 @@ export class WatchedBackend {
 
   /** Counts a request as in flight. */
   enter(signal: Abortable): Visit {
-    const cancellation = new Cancellation();
-    const unlink = forwardAbort(signal, cancellation);
-    const answered = () => this.#waiting.delete(cancellation);
-    let left = false;
-    this.#inFlight += 1;
-    this.#waiting.add(cancellation);
-    return {
-      signal: cancellation,
-      answered,
-      leave: () => {
-        if (left) return;
-        left = true;
-        this.#inFlight -= 1;
-        answered();
-        unlink();
-      },
-    };
+    return new Visit(this.#visits, signal);
   }
 
   /** Takes note that an answer goes on. Cheap: it is told of every read. */
@@ -171,7 +184,7 @@ export class WatchedBackend {
     }
     this.#silentSince ??= clock.now();
     if (clock.now() - this.#silentSince < SILENT_UNTIL_ABANDONED_MS) return;
-    for (const waiting of this.#waiting) waiting.abort(abandoned(label));
+    for (const waiting of this.#visits.waiting) waiting.abort(abandoned(label));
   }
 
   /** Its last known models stay, so that a model that is away can be told from one that never was. */
@@ -190,14 +203,14 @@ export class WatchedBackend {
 
   #snapshot(): Backend {
     const { healthy = false, models = new Map(), loaded = new Set<string>() } = this.#state ?? {};
-    const inFlight = () => this.#inFlight;
+    const visits = this.#visits;
     return {
       id: this.#options.label,
       healthy,
       models,
       loaded,
       get inFlight() {
-        return inFlight();
+        return visits.inFlight;
       },
     };
   }

@@ -9,12 +9,11 @@ import { ChatDecoder } from './decode.ts';
 import { encodeChat, encodeInsertion, type Settings, withinStack } from './encode.ts';
 import type { BodyReader, Exchange } from './exchange.ts';
 
-/** What is asked. For the rest see `ChatProvider.chat`. */
+/** What is asked, and whom. */
 export interface Question {
+  readonly find: () => Member;
   readonly request: ChatRequest;
   readonly settings: Settings;
-  readonly signal: Abortable;
-  readonly onRead: ((withheld: number) => void) | undefined;
 }
 
 interface Member {
@@ -22,6 +21,7 @@ interface Member {
   readonly client: OllamaClient;
 }
 
+type OnRead = (withheld: number) => void;
 type Batch = readonly ChatEvent[];
 type Result = IteratorResult<Batch, undefined>;
 
@@ -39,8 +39,10 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
  * takes several.
  */
 export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, BodyReader {
-  readonly #find: () => Member;
-  readonly #question: Question;
+  /** Until it has been put: the answer may take half an hour, and the question be megabytes of images. */
+  #question: Question | undefined;
+  readonly #signal: Abortable;
+  readonly #onRead: OnRead | undefined;
   #backend: WatchedBackend | undefined;
   #visit: Visit | undefined;
   #decoder: ChatDecoder | undefined;
@@ -51,10 +53,11 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
   #withheld = 0;
   #over = false;
 
-  /** @param find whom to ask. */
-  constructor(find: () => Member, question: Question) {
-    this.#find = find;
+  /** For signal and `onRead` see `ChatProvider.chat`. */
+  constructor(question: Question, signal: Abortable, onRead: OnRead | undefined) {
     this.#question = question;
+    this.#signal = signal;
+    this.#onRead = onRead;
   }
 
   [Symbol.asyncIterator](): this {
@@ -68,7 +71,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
       const failure = this.#decoder?.failure;
       if (failure) this.onFailure(failure);
       else if (this.#exchange) this.#exchange.read(this);
-      else this.#begin().catch((thrown) => this.onFailure(thrown));
+      else if (this.#question) this.#begin(this.#question).catch((thrown) => this.onFailure(thrown));
     });
   }
 
@@ -86,7 +89,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
 
   onRead(): boolean {
     this.#backend?.noteLife();
-    this.#question.onRead?.(this.#withheld);
+    this.#onRead?.(this.#withheld);
     this.#withheld = 0;
     const { failure } = this.#decoder as ChatDecoder;
     if (this.#events.length > 0) this.#handOver();
@@ -108,9 +111,9 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
     this.#asked?.reject(thrown);
   }
 
-  async #begin(): Promise<void> {
-    const { request, settings, signal } = this.#question;
-    const { backend, client } = this.#find();
+  async #begin({ find, request, settings }: Question): Promise<void> {
+    this.#question = undefined;
+    const { backend, client } = find();
     this.#backend = backend;
     const model = backend.seen.models.get(request.model);
     const { path, body, ...context } = withinStack(() => encode(request, model, settings));
@@ -122,7 +125,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
       logprobs: request.logprobs !== undefined,
       randomBytes,
     });
-    const visit = backend.enter(signal);
+    const visit = backend.enter(this.#signal);
     this.#visit = visit;
     const exchange = await client.open({ path, body }, visit.signal);
     visit.answered();

@@ -3,7 +3,7 @@ import type { ChatEvent, Finished, FinishReason, TokenLogprob } from '../../doma
 import { createId } from '../../domain/id.ts';
 import { decodeErrorLine } from './errors.ts';
 import { type ForcedAnswer, type ForcedCall, parseForced, readCutShort } from './forced.ts';
-import { createLineSplitter } from './lines.ts';
+import { LineSplitter } from './lines.ts';
 import { decodeLogprobs } from './logprobs.ts';
 import { isWireObject, parseCount, parseDurationMs, type WireObject } from './wire.ts';
 
@@ -31,7 +31,7 @@ const MAX_KEPT_CHARACTERS = 16 * 1024 * 1024;
  * without one.
  */
 export class ChatDecoder {
-  readonly #lines = createLineSplitter();
+  readonly #lines = new LineSplitter();
   readonly #answer: Answer;
   #failure: GatewayError | undefined;
   #withheldBefore = 0;
@@ -59,41 +59,47 @@ export class ChatDecoder {
    * what is wrong is in `failure`, so that the events before it are not lost.
    */
   push(bytes: Buffer, start = 0, end = bytes.length): readonly ChatEvent[] {
-    const answer = this.#answer;
-    return this.#guarded((events) =>
-      this.#lines.push(bytes, start, end, (line) => {
-        answer.readLine(line, events);
-        return !answer.finished;
-      }),
-    );
+    this.#withheldBefore = this.#answer.withheld;
+    if (!this.#failure && !this.finished) {
+      try {
+        this.#lines.push(bytes, start, end, this.#readLine);
+      } catch (error) {
+        this.#fail(error);
+      }
+    }
+    return this.#answer.takeEvents();
   }
 
   /** As `push`, for the end of the bytes. Afterwards the decoder has either finished or failed. */
   end(): readonly ChatEvent[] {
-    return this.#guarded((events) => {
-      this.#answer.readLine(this.#lines.rest(), events);
-      if (!this.finished) throw incomplete('the stream ended before its last line');
-    });
+    this.#withheldBefore = this.#answer.withheld;
+    if (!this.#failure && !this.finished) {
+      try {
+        this.#answer.readLine(this.#lines.rest());
+        if (!this.finished) throw incomplete('the stream ended before its last line');
+      } catch (error) {
+        this.#fail(error);
+      }
+    }
+    return this.#answer.takeEvents();
   }
 
-  #guarded(read: (events: ChatEvent[]) => void): readonly ChatEvent[] {
-    const events: ChatEvent[] = [];
-    this.#withheldBefore = this.#answer.withheld;
-    if (this.#failure || this.finished) return events;
-    try {
-      read(events);
-    } catch (error) {
-      // The stack can follow what a model writes into a tool call only so deep.
-      this.#failure = error instanceof RangeError ? incomplete('nested too deeply') : toGatewayError(error);
-    }
-    return events;
+  readonly #readLine = (line: string): boolean => {
+    this.#answer.readLine(line);
+    return !this.#answer.finished;
+  };
+
+  #fail(error: unknown): void {
+    // The stack can follow what a model writes into a tool call only so deep.
+    this.#failure = error instanceof RangeError ? incomplete('nested too deeply') : toGatewayError(error);
   }
 }
 
 /** What has been read of an answer so far, line by line. */
 class Answer {
   readonly #context: ChatContext;
-  readonly #callIds = new Set<string>();
+  #callIds: Set<string> | undefined;
+  #events: ChatEvent[] = [];
   #started = false;
   #reasoned = false;
   #kept = '';
@@ -105,12 +111,19 @@ class Answer {
     this.#context = context;
   }
 
+  /** What has been read since the last time. */
+  takeEvents(): readonly ChatEvent[] {
+    const events = this.#events;
+    this.#events = [];
+    return events;
+  }
+
   /** @throws GatewayError where the line is an error, or not what the wire promises. */
-  readLine(text: string, events: ChatEvent[]): void {
+  readLine(text: string): void {
     const token = TOKEN_LINE.exec(text)?.[1];
     if (token !== undefined) {
-      this.#start(events);
-      this.#readText(token, events);
+      this.#start();
+      this.#readText(token);
       return;
     }
     const line = parseLine(text);
@@ -119,41 +132,47 @@ class Answer {
     if (line['error'] !== undefined && line['error'] !== null) {
       throw decodeErrorLine(line, { backend, promptField: 'messages' });
     }
-    this.#start(events);
+    this.#start();
     const message = line['message'] ?? toMessage(line);
-    if (isWireObject(message)) this.#readMessage(message, line, events);
+    if (isWireObject(message)) this.#readMessage(message, line);
     else if (message !== undefined && message !== null) throw incomplete('a message of the wrong type');
-    if (line['done'] === true) this.#finish(line, events);
+    if (line['done'] === true) this.#finish(line);
   }
 
-  #start(events: ChatEvent[]): void {
+  #emit(event: ChatEvent): void {
+    // Mostly the only one, and an array made of one has no room for sixteen more.
+    if (this.#events.length === 0) this.#events = [event];
+    else this.#events.push(event);
+  }
+
+  #start(): void {
     if (this.#started) return;
     this.#started = true;
     const { model, backend, warnings } = this.#context;
-    events.push({ type: 'started', model, backend, warnings });
+    this.#emit({ type: 'started', model, backend, warnings });
   }
 
-  #readText(text: string, events: ChatEvent[], logprobs?: readonly TokenLogprob[]): void {
+  #readText(text: string, logprobs?: readonly TokenLogprob[]): void {
     const { forced, json } = this.#context;
     if (forced || json) this.#keep(text);
     if (forced) return;
-    if (logprobs?.length) events.push({ type: 'content', choice: 0, text, logprobs });
-    else if (text !== '') events.push({ type: 'content', choice: 0, text });
+    if (logprobs?.length) this.#emit({ type: 'content', choice: 0, text, logprobs });
+    else if (text !== '') this.#emit({ type: 'content', choice: 0, text });
   }
 
-  #readMessage(message: WireObject, line: WireObject, events: ChatEvent[]): void {
+  #readMessage(message: WireObject, line: WireObject): void {
     const { forced, logprobs: wantsLogprobs } = this.#context;
     const thinking = readText(message['thinking']);
     if (thinking !== '') {
       this.#reasoned = true;
-      events.push({ type: 'reasoning', choice: 0, text: thinking });
+      this.#emit({ type: 'reasoning', choice: 0, text: thinking });
     }
     const text = readText(message['content']);
     const hasLogprobs = wantsLogprobs && !forced && thinking === '';
-    this.#readText(text, events, hasLogprobs ? decodeLogprobs(line['logprobs']) : undefined);
+    this.#readText(text, hasLogprobs ? decodeLogprobs(line['logprobs']) : undefined);
     const calls = message['tool_calls'];
     if (calls === undefined || calls === null) return;
-    for (const call of readToolCalls(calls)) this.#addCall(call.name, call.arguments, call.id, events);
+    for (const call of readToolCalls(calls)) this.#addCall(call.name, call.arguments, call.id);
   }
 
   #keep(text: string): void {
@@ -162,29 +181,30 @@ class Answer {
     if (this.#kept.length > MAX_KEPT_CHARACTERS) throw incomplete('formatted text of boundless length');
   }
 
-  #addCall(name: string, args: string, id: string | undefined, events: ChatEvent[]): void {
+  #addCall(name: string, args: string, id: string | undefined): void {
     const { parallelToolCalls, randomBytes } = this.#context;
+    this.#callIds ??= new Set();
     const index = this.#callIds.size;
     if (index > 0 && !parallelToolCalls) return;
     // Old servers send no ids, and the same one twice would let two results be taken for each other.
     const unique = id === undefined || this.#callIds.has(id) ? createId('call_', randomBytes) : id;
     this.#callIds.add(unique);
-    events.push({ type: 'toolCall', choice: 0, index, id: unique, name, arguments: args });
+    this.#emit({ type: 'toolCall', choice: 0, index, id: unique, name, arguments: args });
   }
 
-  #finish(line: WireObject, events: ChatEvent[]): void {
+  #finish(line: WireObject): void {
     const { forced, constrained, json } = this.#context;
     const raw = typeof line['done_reason'] === 'string' ? line['done_reason'].slice(0, 64) : '';
     if (raw === 'load' || raw === 'unload') throw onlyLoaded(raw);
     if (forced) {
       const { calls, text } = readForced(this.#kept, forced, raw);
-      for (const call of calls) this.#addCall(call.name, call.arguments, undefined, events);
-      if (text !== '') events.push({ type: 'content', choice: 0, text });
-    } else if (json && raw !== 'length' && this.#callIds.size === 0) assertJson(this.#kept);
+      for (const call of calls) this.#addCall(call.name, call.arguments, undefined);
+      if (text !== '') this.#emit({ type: 'content', choice: 0, text });
+    } else if (json && raw !== 'length' && !this.#callIds) assertJson(this.#kept);
     this.finished = true;
     const exactQueue = !(this.#reasoned && constrained);
-    const reason = { raw, unified: unify(raw, this.#callIds.size > 0) };
-    events.push(decodeFinished(line, reason, exactQueue));
+    const reason = { raw, unified: unify(raw, this.#callIds !== undefined) };
+    this.#emit(decodeFinished(line, reason, exactQueue));
   }
 }
 

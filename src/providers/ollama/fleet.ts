@@ -64,7 +64,7 @@ export function createOllamaFleet(options: FleetOptions): ChatProvider {
       return lastLook.done;
     },
     chat: (id, request, signal, onRead) =>
-      new ChatAnswer(() => known(members.get(id)), { request, settings, signal, onRead }),
+      new ChatAnswer({ find: () => known(members.get(id)), request, settings }, signal, onRead),
     embed: (id, request, signal) => embed(members.get(id), request, settings, signal),
     async close() {
       const reason = new GatewayError('shutting_down', 'The gateway is shutting down.');

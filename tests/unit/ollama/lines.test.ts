@@ -1,9 +1,9 @@
 import { expect, test } from '@jest/globals';
-import { createLineSplitter } from '../../../src/providers/ollama/lines.ts';
+import { LineSplitter } from '../../../src/providers/ollama/lines.ts';
 
 function split(pieces: readonly string[], maxBytes?: number): string[] {
   const lines: string[] = [];
-  const splitter = createLineSplitter(maxBytes);
+  const splitter = new LineSplitter(maxBytes);
   for (const piece of pieces) {
     // Other bytes around them, newlines too, are none of its business.
     const bytes = Buffer.from(`\nx${piece}\n`, 'latin1');
@@ -28,6 +28,6 @@ test('a line of the greatest length passes, and one byte more does not, in one p
 
 test('reading stops when the reader has enough', () => {
   const seen: string[] = [];
-  createLineSplitter().push(Buffer.from('a\nb\nc\n'), 0, 6, (line) => seen.push(line) < 2);
+  new LineSplitter().push(Buffer.from('a\nb\nc\n'), 0, 6, (line) => seen.push(line) < 2);
   expect(seen).toEqual(['a', 'b']);
 });
