@@ -24,14 +24,14 @@ export interface Call {
   readonly operation: UsageRecord['operation'];
   readonly streamed: boolean;
   /** See `Caller`. */
-  readonly isKept?: boolean;
+  readonly isKept: boolean;
   readonly startedAt: number;
   /** Ends this call, or the part of it that a step has narrowed it to. */
   readonly signal: Abortable;
   /** Ends the whole call, for this reason. */
   readonly end: (reason: GatewayError) => void;
   /** Whoever waits for the backend is told by this that something has come of it, be it no event. */
-  readonly onRead?: () => void;
+  readonly onRead: (() => void) | undefined;
   /** Where the route has sent it; empty before. */
   readonly backendId: string;
   readonly notes: CallNotes;

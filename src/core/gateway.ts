@@ -8,7 +8,7 @@ import type { Protocol, UsageRecord } from '../domain/record.ts';
 import { servedModels } from '../domain/routing.ts';
 import type { Administration } from './administration.ts';
 import type { Authenticator } from './authenticate.ts';
-import { CallNotes, type Handler, type InferenceEvent } from './call.ts';
+import { type Call, CallNotes, type Handler, type InferenceEvent } from './call.ts';
 import type { ChatProvider, Clock, DependencyState, Limiter } from './ports.ts';
 import { type Abortable, Cancellation, forwardAbort } from './signal.ts';
 import { requireScope } from './steps/authorize.ts';
@@ -96,11 +96,9 @@ export function createGateway(deps: GatewayDependencies): Gateway {
     const notes = new CallNotes(estimatePromptTokens(request));
     const id = createId();
     const startedAt = clock.now();
-    const events = cancellable(
-      (signal, end) => handler(request, { ...caller, id, startedAt, backendId: '', notes, signal, end }),
-      caller.signal,
-      shutdown,
-    );
+    const ask = (signal: Abortable, end: Call['end']) =>
+      handler(request, createCall(caller, { id, startedAt, notes, signal, end }));
+    const events = cancellable(ask, caller.signal, shutdown);
     return new RunningExchange(id, notes, events);
   }
 
@@ -130,6 +128,28 @@ export function createGateway(deps: GatewayDependencies): Gateway {
     administration,
     watch: authenticator.watch,
     report,
+  };
+}
+
+/** With every field there will ever be, so that the copies that steps make of it look alike to the engine. */
+function createCall(
+  { principal, requestId, protocol, operation, streamed, isKept = false }: Caller,
+  { id, startedAt, notes, signal, end }: Pick<Call, 'id' | 'startedAt' | 'notes' | 'signal' | 'end'>,
+): Call {
+  return {
+    id,
+    requestId,
+    principal,
+    protocol,
+    operation,
+    streamed,
+    isKept,
+    startedAt,
+    signal,
+    end,
+    onRead: undefined,
+    backendId: '',
+    notes,
   };
 }
 

@@ -107,8 +107,9 @@ class Staged<E> implements Cancellable<E> {
       this.#stages = stream.#stages.concat(this.#stages);
       within = stream.#within;
     }
-    this.#asked = this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined);
-    this.#passed = this.#stages.filter((stage): stage is Passed<E> => stage.pass !== undefined);
+    // Copied, as what filters has room for many more.
+    this.#asked = [...this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined)];
+    this.#passed = [...this.#stages.filter((stage): stage is Passed<E> => stage.pass !== undefined)];
     this.#within = within;
     return within;
   }

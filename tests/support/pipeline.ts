@@ -150,6 +150,8 @@ export function createPipeline(
         protocol: 'rest' as const,
         operation: 'chat' as const,
         streamed: true,
+        isKept: false,
+        onRead: undefined,
         startedAt: clock.now(),
         backendId: '',
         notes,

@@ -22,7 +22,7 @@ export function deadlines(limits: Deadlines, clock: Clock): Step {
     const deadline = new Deadline(limits, clock, call);
     return staged(() => {
       deadline.watch();
-      return next(request, { ...call, onRead: () => deadline.extend() });
+      return next(request, { ...call, onRead: deadline.extend });
     }, deadline);
   };
 }
@@ -58,10 +58,10 @@ class Deadline implements Stage<InferenceEvent> {
   }
 
   /** The backend has said something: from now on it may take as long as between two events. */
-  extend(): void {
+  readonly extend = (): void => {
     this.#patienceMs = this.#limits.betweenEventsMs;
     this.ask();
-  }
+  };
 
   ask(): void {
     this.#due = Math.min(this.#clock.now() + this.#patienceMs, this.#end);
