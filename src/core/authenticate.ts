@@ -6,6 +6,8 @@ import { digestOf } from './keys.ts';
 import type { Clock, KeyStore, Signals, Telemetry } from './ports.ts';
 
 const TOUCH_EVERY_MS = 60_000;
+/** One for all who do not care. */
+const IGNORE = () => undefined;
 
 /** The scheme is case-insensitive (RFC 9110, section 11.1); secrets are letters and digits behind the prefix. */
 const BEARER = /^Bearer +(llmgw_[A-Za-z0-9]{16,200}) *$/i;
@@ -70,7 +72,7 @@ export function createAuthenticator(deps: {
       lastUsed.note(key.keyId);
       return key;
     },
-    watch(principal, onInvalid, onSeen = () => undefined) {
+    watch(principal, onInvalid, onSeen = IGNORE) {
       const origin = found.get(principal);
       if (origin === undefined) throw new Error('only an authenticated principal can be watched');
       // What runs under a key uses it, also where the key was shown long ago, as on a WebSocket.

@@ -24,6 +24,7 @@ export function withBody(
     if (typeof body !== 'object' || body === null || Array.isArray(body)) {
       throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
     }
+    req.next = undefined;
     Promise.try(handle, body, res).catch((thrown: unknown) => fail(thrown, res));
   };
 }

@@ -63,6 +63,8 @@ export interface Locals {
 export type RestRequest = IncomingMessage & {
   readonly url: string;
   readonly params: Readonly<Record<string, string | string[]>>;
+  /** Where the router would go on. */
+  next?: NextFunction | undefined;
 };
 export type RestResponse = ServerResponse & { readonly locals: Locals };
 export type Handler = (req: RestRequest, res: RestResponse, next: NextFunction) => unknown;
