@@ -8,10 +8,12 @@ import {
   isLeafType,
   isNonNullType,
   isObjectType,
+  Kind,
   mapSourceToResponseEvent,
   type SelectionSetNode,
   type ValidatedSubscriptionArgs,
   validateSubscriptionArgs,
+  visit,
 } from 'graphql';
 
 /** How results are called, by the property of the event that they show. */
@@ -34,7 +36,36 @@ export async function subscribe(
   if (!('schema' in validated)) return { errors: validated };
   const source = await createSourceEventStream(validated);
   if (!(Symbol.asyncIterator in source)) return source;
-  return mapSourceToResponseEvent(validated, source, createEventExecutor(validated));
+  const ofEvents = withoutInput(validated);
+  return mapSourceToResponseEvent(ofEvents, source, createEventExecutor(ofEvents));
+}
+
+/**
+ * What events are executed with: without the variables that only the arguments of the subscription have a use for, such as
+ * the prompt, which may be megabytes and would be kept until the end. The field is executed again with each event, so no
+ * argument may be missing, but what it is concerns nobody any more.
+ */
+function withoutInput(args: ValidatedSubscriptionArgs): ValidatedSubscriptionArgs {
+  const root = onlyField(args.operation.selectionSet);
+  if (!root?.selectionSet) return args;
+  const used = new Set<string>();
+  for (const part of [root.selectionSet, ...Object.values(args.fragmentDefinitions)]) {
+    visit(part, { enter: (node) => void (node.kind === Kind.VARIABLE && used.add(node.name.value)) });
+  }
+  const sources = { ...args.variableValues.sources };
+  const coerced = { ...args.variableValues.coerced };
+  for (const [name, value] of Object.entries(coerced)) {
+    if (used.has(name) || !(isObjectLike(value) || typeof value === 'string')) continue;
+    const nothing = isObjectLike(value) ? {} : '';
+    coerced[name] = nothing;
+    const source = sources[name];
+    if (source) sources[name] = { ...source, value: nothing };
+  }
+  return { ...args, variableValues: { sources, coerced }, rawVariableValues: {} };
+}
+
+function isObjectLike(value: unknown): boolean {
+  return typeof value === 'object' && value !== null;
 }
 
 function createEventExecutor(args: ValidatedSubscriptionArgs): typeof executeSubscriptionEvent {

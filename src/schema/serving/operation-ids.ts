@@ -61,10 +61,11 @@ export function withOwnIds(connection: Connection): Pick<Connection, 'send' | 'o
       return connection.send(`{"id":${client.json},"type":"${type}"${data.slice(start.length)}`);
     },
     onMessage: (listener) =>
-      connection.onMessage(async (data) => {
+      connection.onMessage((data) => {
         const message = receive(parse(data));
-        // It takes a message that is parsed as well, which its types do not say: it need not be parsed twice.
-        if (message !== undefined) await listener(message as string);
+        // It takes a message that is parsed as well, which its types do not say. The text, which it would keep for as long
+        // as the operation runs, is done with here.
+        return message === undefined ? Promise.resolve() : listener(message as string);
       }),
   };
 }

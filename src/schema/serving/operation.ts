@@ -34,7 +34,7 @@ export interface Operation {
   readonly type: `${OperationTypeNode}`;
   /** What names it to a library; it is executed by `run`. */
   readonly args: ExecutionArgs;
-  /** Never rejects: a failure is a result. */
+  /** Once. Never rejects: a failure is a result. */
   run(): Promise<ExecutionResult | ResultStream>;
   /** The limits as of the latest decision, if there was one. */
   readonly limits: LimitsState | undefined;
@@ -99,17 +99,22 @@ export function createOperations(options: OperationsOptions) {
         schema,
         document,
         contextValue: context,
-        variableValues: variables,
         hideSuggestions: production,
         ...(operation.name && { operationName: operation.name.value }),
       };
+      // Not kept by what lasts as long as a subscription: a prompt may be megabytes of images.
+      let variableValues: Params['variables'] | undefined = variables;
       return {
         type: operation.operation,
         args,
         get limits() {
           return context.rateLimit;
         },
-        run: () => run(operation.operation, args, context),
+        run() {
+          const whole = { ...args, ...(variableValues && { variableValues }) };
+          variableValues = undefined;
+          return run(operation.operation, whole, context);
+        },
       };
     },
   };

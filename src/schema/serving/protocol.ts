@@ -61,6 +61,8 @@ export function createProtocol(options: ProtocolOptions) {
       const requestId = createRequestId();
       try {
         const params = await admit(extra, payload, options);
+        // graphql-ws keeps it until the operation ends, and has no more use for it than we have.
+        for (const name of Object.keys(payload)) Reflect.deleteProperty(payload, name);
         const { args, results } = begin(extra, params, requestId, options);
         begun.set(args, results);
         return args;

@@ -55,8 +55,9 @@ function parseDateTime(text: string): Date | undefined {
   return moment.toISOString().startsWith(local.toUpperCase()) ? date : undefined;
 }
 
+/** Where a document is looked at before its variables are known, those within a literal are undefined. */
 function isJson(value: unknown, depth: number): value is Json {
-  if (typeof value !== 'object' || value === null) return typeof value !== 'undefined';
+  if (typeof value !== 'object' || value === null) return true;
   if (depth === 0) return false;
   return Object.values(value).every((item) => isJson(item, depth - 1));
 }

@@ -96,6 +96,27 @@ describe('a subscription has the same results as with graphql-js', () => {
     expect(JSON.stringify(await results(subscribe, source, { on }))).toBe(JSON.stringify(expected));
   });
 
+  test.each([true, false])(
+    'with variables for parts of the input and for conditions, which are %s',
+    async (on) => {
+      const source = `
+      subscription($model: String!, $text: String!, $stop: [String!], $schema: JSON!, $tools: [ToolInput!], $on: Boolean!) {
+        chatCompletion(input: {
+          model: $model, stop: $stop, tools: $tools, responseFormat: { jsonSchema: { name: "a", schema: { a: $schema } } }
+          messages: [{ role: SYSTEM, content: [{ text: $text }] }, { role: USER, content: { text: $text } }]
+        }) { ...Parts }
+      }
+      fragment Parts on ChatCompletionEvent { __typename sequence @include(if: $on) }
+    `;
+      const tools = [{ name: 'clock', parameters: { type: 'object' } }];
+      const variables = { model: 'llama3.1:8b', text: 'Hello', stop: ['.'], schema: { b: 1 }, tools, on };
+      const expected = await results(graphqlSubscribe as typeof subscribe, source, variables);
+      expect(await results(subscribe, source, variables)).toEqual(expected);
+      expect(expected).toHaveLength(6);
+      expect(harness.fake.requests[1]).toEqual(harness.fake.requests[0]);
+    },
+  );
+
   test('where variables are wrong, and for another field', async () => {
     const wrong = { input: { ...INPUT, model: 1 } };
     const expected = await results(graphqlSubscribe as typeof subscribe, chat(FIELDS), wrong);
