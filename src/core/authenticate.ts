@@ -48,13 +48,9 @@ export function createAuthenticator(deps: {
     return cached;
   });
   const lastUsed = createLastUsed(deps);
-  const find = async (digest: string): Promise<ApiKey | undefined> => {
-    try {
-      return (await cache.find(digest))?.key;
-    } catch (error) {
-      deps.telemetry.keyLookupFailed(toGatewayError(error).code);
-      throw error;
-    }
+  const countFailure = (error: unknown): never => {
+    deps.telemetry.keyLookupFailed(toGatewayError(error).code);
+    throw error;
   };
 
   return {
@@ -66,7 +62,8 @@ export function createAuthenticator(deps: {
       const secret = BEARER.exec(authorization)?.[1];
       if (secret === undefined) throw invalidKey();
       const digest = digestOf(secret);
-      const key = await find(digest);
+      const cached = cache.find(digest);
+      const key = (cached instanceof Promise ? await cached.catch(countFailure) : cached)?.key;
       if (!isValid(key, clock.now())) throw invalidKey();
       if (found.get(key)?.digest !== digest) found.set(key, { digest, key });
       lastUsed.note(key.keyId);

@@ -12,11 +12,11 @@ const CACHED_KEYS = 10_000;
 
 export interface KeyCache {
   /**
-   * The key of a secret, valid or not, as it was when it was looked up.
+   * The key of a secret, valid or not, as it was when it was looked up: at once where it is cached.
    * @param digest SHA-256 of the secret, in hex.
    * @throws GatewayError `storage_unavailable` where the database is away and nothing usable is cached.
    */
-  find(digest: string): Promise<CachedKey | undefined>;
+  find(digest: string): CachedKey | undefined | Promise<CachedKey | undefined>;
   /** Stops listening. */
   close(): void;
 }
@@ -91,7 +91,7 @@ export function createKeyCache(deps: {
   }
 
   return {
-    async find(digest) {
+    find(digest) {
       const now = clock.now();
       const cached = known.get(digest);
       const age = cached ? now - cached.checkedAt : Number.POSITIVE_INFINITY;
@@ -101,12 +101,10 @@ export function createKeyCache(deps: {
         return cached;
       }
       if (now - (unknown.get(digest) ?? Number.NEGATIVE_INFINITY) < UNKNOWN_MS) return undefined;
-      try {
-        return await lookUp(digest);
-      } catch (error) {
+      return lookUp(digest).catch((error: unknown) => {
         if (cached && age < STALE_MS) return cached;
         throw error;
-      }
+      });
     },
     close,
   };

@@ -30,19 +30,6 @@ export interface StreamEncoder<E> {
   fail(error: GatewayError): string;
 }
 
-/** Runs something that needs the core's decision. The answer shows the limits as of it, whatever the outcome. */
-export async function withLimits<R>(
-  res: RestResponse,
-  source: Pick<Source<unknown>, 'limits'>,
-  run: () => Promise<R>,
-): Promise<R> {
-  try {
-    return await run();
-  } finally {
-    if (source.limits) res.locals.limits = source.limits;
-  }
-}
-
 /**
  * Answers with the whole of it, once it is there.
  * @param encode makes the body of it, given the warnings of the request and of the model together.
@@ -53,7 +40,8 @@ export async function sendWhole(
   warnings: readonly string[],
   encode: (result: ChatResult, warned: readonly string[]) => unknown,
 ): Promise<void> {
-  const result = await withLimits(res, source, () => foldChat(source.events));
+  res.locals.source = source;
+  const result = await foldChat(source.events);
   const warned = [...warnings, ...result.warnings];
   addWarnings(res, warned);
   sendJson(res, encode(result, warned));
@@ -75,7 +63,8 @@ export async function sendStream<E extends ChatEvent>(
     for (const event of batch) if (event.type === 'started') seen.push(...event.warnings);
     return batch.some((event) => event.type !== 'queued' && event.type !== 'loading');
   };
-  const held = await withLimits(res, source, () => holdBack(source.events, isReal, options.holdBackMs));
+  res.locals.source = source;
+  const held = await holdBack(source.events, isReal, options.holdBackMs);
   addWarnings(res, seen);
 
   const out = new EventStream(res, options);

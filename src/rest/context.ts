@@ -53,8 +53,8 @@ export interface Locals {
   /** Aborted with an Error when the client leaves before its answer is complete. */
   readonly signal: Abortable;
   principal?: Principal;
-  /** As of the decision on this request. */
-  limits?: LimitsState;
+  /** What is being answered. Its head shows the limits as of the decision, whatever the outcome. */
+  source?: { readonly limits: LimitsState | undefined };
   /** Headers of the answer, besides those that every one has. Names and values in turn. */
   readonly headers: string[];
 }

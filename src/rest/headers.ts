@@ -29,18 +29,11 @@ const STANDARD_HEADERS: HeaderList = [
 
 /** Begins an answer, with all the headers that have come together for it. */
 export function writeHead(res: RestResponse, status: number, headers: HeaderList): void {
-  const { requestId, startedAt, clock, limits, headers: own } = res.locals;
+  const { requestId, startedAt, clock, source, headers: own } = res.locals;
   const processingMs = Math.max(0, Math.round(clock.now() - startedAt));
-  res.writeHead(status, [
-    'x-request-id',
-    requestId,
-    'openai-processing-ms',
-    String(processingMs),
-    ...STANDARD_HEADERS,
-    ...own,
-    ...limitHeaders(limits),
-    ...headers,
-  ]);
+  const first = ['x-request-id', requestId, 'openai-processing-ms', String(processingMs)];
+  // Put together in one go, as spreading them makes a larger array several times over.
+  res.writeHead(status, first.concat(STANDARD_HEADERS, own, limitHeaders(source?.limits), headers));
 }
 
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */

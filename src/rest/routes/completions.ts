@@ -10,7 +10,7 @@ import type { ChatEvent } from '../../domain/event.ts';
 import { createId } from '../../domain/id.ts';
 import type { Principal } from '../../domain/principal.ts';
 import { type ChatResult, foldChat } from '../../domain/result.ts';
-import { type Source, sendStream, withLimits } from '../answer.ts';
+import { type Source, sendStream } from '../answer.ts';
 import type { BodyHandler } from '../body.ts';
 import { callerOf, type RestGateway, type RestResponse } from '../context.ts';
 import { throwInTermsOf } from '../errors.ts';
@@ -110,7 +110,8 @@ async function foldAnswers(
         throw failure;
       },
     });
-    results.push(await withLimits(res, exchange, () => foldChat(events)));
+    res.locals.source = exchange;
+    results.push(await foldChat(events));
   }
   return results;
 }

@@ -1,5 +1,4 @@
 import { foldEmbedding } from '../../domain/result.ts';
-import { withLimits } from '../answer.ts';
 import type { BodyHandler } from '../body.ts';
 import { callerOf } from '../context.ts';
 import { addIgnoredParameters, addWarnings } from '../headers.ts';
@@ -18,9 +17,8 @@ export function createEmbeddings({ gateway, config }: InferenceOptions): BodyHan
       addIgnoredParameters(res, unknownFields(body, embeddingRequest, EMBEDDING_REFUSALS));
     }
     const exchange = gateway.embed(request, callerOf(res, 'embedding', false));
-    const { model, vectors, usage, warnings } = await withLimits(res, exchange, () =>
-      foldEmbedding(exchange.events),
-    );
+    res.locals.source = exchange;
+    const { model, vectors, usage, warnings } = await foldEmbedding(exchange.events);
     addWarnings(res, warnings);
     sendJson(res, encodeEmbeddings(model, vectors, usage, encoding));
   };
