@@ -1,10 +1,6 @@
 import type { Asker } from '../core/ports.ts';
 import { GatewayError } from '../domain/error.ts';
 
-interface Waiting {
-  begin(): void;
-}
-
 /**
  * Runs work as it is given, but no more than so much of it at once; the rest waits. Keys take turns, so that whoever asks
  * for a hundred things does not keep others waiting for all of them; those of one key are served as they came.
@@ -16,12 +12,12 @@ export function createTurns(
   atOnce: number,
   mostWaiting: number,
 ): <Result>(asker: Asker, work: () => Promise<Result>) => Promise<Result> {
-  /** By key, the one whose turn it is first. */
-  const lines = new Map<string, Waiting[]>();
+  /** What begins the work that waits. By key, the one whose turn it is first. */
+  const lines = new Map<string, (() => void)[]>();
   let free = atOnce;
 
-  const quit = (keyId: string, waiting: Waiting) => {
-    const line = lines.get(keyId)?.filter((other) => other !== waiting) ?? [];
+  const quit = (keyId: string, begin: () => void) => {
+    const line = lines.get(keyId)?.filter((other) => other !== begin) ?? [];
     if (line.length > 0) lines.set(keyId, line);
     else lines.delete(keyId);
   };
@@ -30,17 +26,15 @@ export function createTurns(
       const line = lines.get(keyId) ?? [];
       if (line.length >= mostWaiting) throw tooMany();
       const leave = () => {
-        quit(keyId, waiting);
+        quit(keyId, begin);
         reject(signal.reason);
       };
-      const waiting: Waiting = {
-        begin() {
-          signal.removeEventListener('abort', leave);
-          resolve();
-        },
+      const begin = () => {
+        signal.removeEventListener('abort', leave);
+        resolve();
       };
       signal.addEventListener('abort', leave, { once: true });
-      lines.set(keyId, [...line, waiting]);
+      lines.set(keyId, [...line, begin]);
     });
   /** A turn is handed on, so that nobody who comes now can take it from whoever waits. */
   const handOn = () => {
@@ -52,7 +46,7 @@ export function createTurns(
     const [keyId, [next, ...others]] = first;
     lines.delete(keyId);
     if (others.length > 0) lines.set(keyId, others);
-    next?.begin();
+    next?.();
   };
 
   return async (asker, work) => {

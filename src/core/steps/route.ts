@@ -44,10 +44,10 @@ export function route(deps: {
     ({ model }: InferenceRequest, tried: readonly string[], startAt: number) =>
     () => {
       const isFailing = (backend: Backend) => breakers.isOpen(backend.id, model);
-      const untried = rankBackends(model, provider.backends(), startAt).filter(
-        ({ id }) => !tried.includes(id),
-      );
-      const sound = untried.filter((backend) => !isFailing(backend));
+      const ranked = rankBackends(model, provider.backends(), startAt);
+      const untried = tried.length === 0 ? ranked : ranked.filter(({ id }) => !tried.includes(id));
+      // Mostly none is, and what is not filtered need not be copied.
+      const sound = untried.some(isFailing) ? untried.filter((backend) => !isFailing(backend)) : untried;
       return sound.length > 0 ? sound : untried;
     };
 
