@@ -75,7 +75,7 @@ const BACKLOG = 4096;
  * Requests with a body that are begun in one turn of the event loop: what they cost is the longest that a health check
  * waits, however many arrive at once. Fewer make each dearer, as a turn has a price of its own.
  */
-const BEGUN_PER_TURN = 16;
+const BEGUN_PER_TURN = 10;
 
 export interface Server {
   /** @returns the port, which is news where 0 was asked for. */
