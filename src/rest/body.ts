@@ -25,7 +25,10 @@ export function withBody(
       throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
     }
     req.next = undefined;
-    Promise.try(handle, body, res).catch((thrown: unknown) => fail(thrown, res));
+    Promise.try(handle, body, res)
+      .catch((thrown: unknown) => fail(thrown, res))
+      // Not even the failure could be sent. Nobody is behind this who would hear of it.
+      .catch(() => res.destroy());
   };
 }
 

@@ -295,6 +295,13 @@ describe('headers', () => {
     expect((await server.fetch('/v1/models')).headers.get('openai-processing-ms')).toMatch(/^\d+$/);
   });
 
+  test('what cannot be sent, nor its failure, ends the connection and nothing else', async () => {
+    server.gateway.limits = { mode: 'exact', requests: { limit: 'a\nb' as never, remaining: 1, resetMs: 0 } };
+    await expect(server.post('/v1/chat/completions', CHAT)).rejects.toThrow();
+    server.gateway.limits = undefined;
+    expect((await server.post('/v1/chat/completions', CHAT)).status).toBe(200);
+  });
+
   test('limits are shown on success and on refusal alike', async () => {
     server.gateway.limits = {
       mode: 'degraded',
