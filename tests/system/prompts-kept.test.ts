@@ -34,7 +34,15 @@ const post =
     const leaving = new AbortController();
     const headers = { authorization, 'content-type': 'application/json', accept: 'text/event-stream' };
     const request = { method: 'POST', headers, body: JSON.stringify(body), signal: leaving.signal };
-    fetch(`${server.url}${path}`, request).catch(() => undefined);
+    const ask = async () => {
+      // Again where it ends before it is left: on a busy machine a request may be refused, which is not what this is about.
+      while (!leaving.signal.aborted) {
+        await fetch(`${server.url}${path}`, request)
+          .then((answer) => answer.text())
+          .catch(() => undefined);
+      }
+    };
+    void ask();
     return () => leaving.abort();
   };
 
@@ -64,7 +72,7 @@ async function heldFor(begin: Begin): Promise<number> {
   const run = async (requests: number) => {
     const begun = await countBegun();
     const leave = await Promise.all(Array.from({ length: requests }, begin));
-    await eventually('answers that have begun', async () => (await countBegun()) === begun + requests);
+    await eventually('answers that have begun', async () => (await countBegun()) >= begun + requests);
     const live = await inspector.liveBytes();
     for (const end of leave) end();
     await server.simulator.until(({ inFlight, queued }) => inFlight + queued === 0);
