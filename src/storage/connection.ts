@@ -119,6 +119,11 @@ class Turn {
   }
 }
 
+type SentCommand = Parameters<Redis['sendCommand']>[0];
+
+/** In place of the promise of a command that has its reply. */
+const SETTLED = Promise.resolve();
+
 /**
  * A server that is sent the commands of one turn of the event loop in one write: each write is a call of the system,
  * which costs as much as the rest of a command.
@@ -127,8 +132,12 @@ class GatheringRedis extends Redis {
   readonly turn = new Turn();
 
   override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
+    const [command] = args;
     if (this.stream?.writable) this.beginTurn();
-    return super.sendCommand(...args);
+    const sent = super.sendCommand(...args);
+    const forget = () => forgetContent(command);
+    command.promise.then(forget, forget);
+    return sent;
   }
 
   beginTurn(): void {
@@ -137,6 +146,16 @@ class GatheringRedis extends Redis {
     stream?.cork();
     this.turn.begin(() => stream?.uncork());
   }
+}
+
+/**
+ * Takes what was sent, and what came back, from a command that has its reply. The library assigns a function to each
+ * command (`this.reject = (error) => …`), and V8 makes functions that are assigned to properties among the old objects, as
+ * most are methods: through it the command, and all that it holds, would be kept until the next full collection.
+ */
+function forgetContent(command: SentCommand): void {
+  command.args = [];
+  command.promise = SETTLED;
 }
 
 /** The nodes of a cluster are sent each command in a write of its own. */

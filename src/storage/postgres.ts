@@ -156,7 +156,15 @@ function createPool(url: string, maxConnections: number): Pool {
   pool.on('remove', (client) => clients.delete(client));
 
   return {
-    query: async (sql, params) => (await pool.query(sql, [...params]).catch(refuseBusy)).rows,
+    async query(sql, params) {
+      const values = [...params];
+      try {
+        return (await pool.query(sql, values).catch(refuseBusy)).rows;
+      } finally {
+        // The library keeps them with a function that is made among the old objects: see `forgetContent` of Redis.
+        values.length = 0;
+      }
+    },
     connect: () => pool.connect().catch(refuseBusy),
     async end() {
       const ended = [...clients].map((client) => new Promise((resolve) => client.once('end', resolve)));

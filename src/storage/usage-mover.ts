@@ -138,7 +138,12 @@ function createEntryReader(redis: Connection, options: UsageMoverOptions): Entry
   const takeNew = async (): Promise<readonly Entry[]> => {
     const how = ['COUNT', BATCH, 'BLOCK', BLOCK_MS, 'STREAMS', stream, '>'] as const;
     const reply = (await redis.xreadgroup('GROUP', GROUP, GROUP, ...how)) as NewReply;
-    return reply?.[0][1] ?? [];
+    if (!reply) return [];
+    const [read] = reply;
+    const [, entries] = read;
+    // The reply itself lives for longer than it is of use: see `forgetContent`.
+    read[1] = [];
+    return entries;
   };
 
   return {
@@ -177,4 +182,4 @@ function isReply(error: unknown): error is Error {
 }
 
 type StaleReply = [cursor: string, entries: readonly (Entry | null)[]];
-type NewReply = readonly [readonly [stream: string, entries: readonly Entry[]]] | null;
+type NewReply = readonly [[stream: string, entries: readonly Entry[]]] | null;
