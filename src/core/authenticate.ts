@@ -14,7 +14,7 @@ const BEARER = /^Bearer +(llmgw_[A-Za-z0-9]{16,200}) *$/i;
 
 export interface Authenticator {
   /** See `Gateway.authenticate`. */
-  authenticate(authorization: string | undefined): Promise<Principal>;
+  authenticate(authorization: string | undefined): Principal | Promise<Principal>;
   /**
    * Keeps an eye on a key for as long as something runs under it.
    * @param principal as it came from `authenticate`.
@@ -53,8 +53,16 @@ export function createAuthenticator(deps: {
     throw error;
   };
 
+  const admit = (cached: CachedKey | undefined, digest: string): Principal => {
+    const key = cached?.key;
+    if (!isValid(key, clock.now())) throw invalidKey();
+    if (found.get(key)?.digest !== digest) found.set(key, { digest, key });
+    lastUsed.note(key.keyId);
+    return key;
+  };
+
   return {
-    async authenticate(authorization) {
+    authenticate(authorization) {
       if (authorization === undefined || authorization === '') {
         const message = 'You did not provide an API key. Send it as `Authorization: Bearer llmgw_…`.';
         throw new GatewayError('missing_api_key', message);
@@ -63,11 +71,8 @@ export function createAuthenticator(deps: {
       if (secret === undefined) throw invalidKey();
       const digest = digestOf(secret);
       const cached = cache.find(digest);
-      const key = (cached instanceof Promise ? await cached.catch(countFailure) : cached)?.key;
-      if (!isValid(key, clock.now())) throw invalidKey();
-      if (found.get(key)?.digest !== digest) found.set(key, { digest, key });
-      lastUsed.note(key.keyId);
-      return key;
+      if (!(cached instanceof Promise)) return admit(cached, digest);
+      return cached.catch(countFailure).then((looked) => admit(looked, digest));
     },
     watch(principal, onInvalid, onSeen = IGNORE) {
       const origin = found.get(principal);

@@ -18,11 +18,12 @@ import { type Cancellable, cancellable } from './stream.ts';
 /** What the protocols see of the core: the same few use cases for all of them. */
 export interface Gateway {
   /**
+   * At once for a key that is cached.
    * @param authorization the `Authorization` value, as it came.
    * @throws GatewayError `missing_api_key`, `invalid_api_key` (unknown, revoked and expired alike) or
    * `storage_unavailable`.
    */
-  authenticate(authorization: string | undefined): Promise<Principal>;
+  authenticate(authorization: string | undefined): Principal | Promise<Principal>;
   /** Runs a chat request through the steps of `chat.ts`. Nothing happens before the first `next()`. */
   chat(request: ChatRequest, caller: Caller): Exchange<ChatEvent>;
   embed(request: EmbeddingRequest, caller: Caller): Exchange<EmbeddingEvent>;

@@ -180,12 +180,12 @@ export interface Limiter {
    */
   claim(claim: Claim): Promise<Decision>;
   /** Keeps the leases of running requests alive. Called every `LEASE_RENEW_MS`; an unrenewed lease lasts `LEASE_TTL_MS`. */
-  renew(claims: readonly Claim[]): Promise<void>;
+  renew(claims: readonly Claim[]): Promise<unknown>;
   /**
    * Ends a claim: gives the lease back and corrects the held tokens to the real number, which may leave a debt.
    * Only the first settlement of an id counts.
    */
-  settle(claim: Claim, tokens: number): Promise<void>;
+  settle(claim: Claim, tokens: number): Promise<unknown>;
   /** The limits as they stand, taking nothing. */
   peek(keyId: string, limits: Limits): Promise<LimitsState>;
 }

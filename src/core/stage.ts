@@ -61,7 +61,7 @@ class Staged<E> implements Cancellable<E> {
   next(): Promise<Result<E>> {
     if (this.#over) return Promise.resolve(DONE);
     let within = this.#within;
-    if (!within) return this.#begin().then(this.#take, this.#refuse);
+    if (!within) return this.#begin();
     if (within instanceof HandOver && within.tail) within = this.#takeIn(within.tail);
     for (const stage of this.#asked) stage.ask();
     return within.next().then(this.#take, this.#refuse);
@@ -82,9 +82,16 @@ class Staged<E> implements Cancellable<E> {
     return DONE;
   }
 
-  #begin(): Promise<IteratorResult<readonly E[]>> {
-    this.#opening ??= this.#openAll();
-    return this.#opening.then(() => (this.#within as AsyncIterator<readonly E[]>).next());
+  async #begin(): Promise<Result<E>> {
+    let first: IteratorResult<readonly E[]>;
+    try {
+      this.#opening ??= this.#openAll();
+      await this.#opening;
+      first = await (this.#within as AsyncIterator<readonly E[]>).next();
+    } catch (thrown) {
+      return this.#refuse(thrown);
+    }
+    return this.#take(first);
   }
 
   async #openAll(): Promise<void> {
@@ -213,13 +220,13 @@ class HandOver<E> implements Cancellable<E> {
     return DONE;
   }
 
-  readonly #take = async (result: IteratorResult<readonly E[], Continuation<E>>): Promise<Result<E>> => {
+  readonly #take = (
+    result: IteratorResult<readonly E[], Continuation<E>>,
+  ): Result<E> | Promise<Result<E>> => {
     if (!result.done) return result;
     const { first, rest } = result.value;
     this.tail = rest;
-    if (!this.#left) return first;
-    await rest.return?.();
-    return DONE;
+    return this.#left ? this.return() : first;
   };
 }
 

@@ -37,13 +37,16 @@ export function requireJsonBody({ headers }: IncomingMessage, maxBytes: number, 
  * @param requireNoExcess throws for what the scan finds to be too much; the rest need not come then.
  * @throws UnreadableBody; GatewayError `body_too_large`, `client_closed`
  */
-export async function readJsonBody(
+export function readJsonBody(
   req: IncomingMessage,
   maxBytes: number,
   scan: JsonScan,
   requireNoExcess: (excess: Excess | undefined) => void,
 ): Promise<unknown> {
-  const bytes = await readBytes(req, maxBytes, (chunk) => requireNoExcess(scan.add(chunk)));
+  return readBytes(req, maxBytes, (chunk) => requireNoExcess(scan.add(chunk))).then(parse);
+}
+
+function parse(bytes: Buffer): unknown {
   // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
   if (!isUtf8(bytes)) throw new UnreadableBody('The request body is not valid UTF-8.');
   const text = bytes.toString('utf8');

@@ -1,4 +1,5 @@
 import type { Gateway } from '../core/gateway.ts';
+import type { Principal } from '../domain/principal.ts';
 import { authorizationOf } from '../http/authorization.ts';
 import { type Handler, pathOf } from './context.ts';
 
@@ -19,10 +20,14 @@ export const PUBLIC_PATHS: readonly string[] = [
  * twice the core sees both values joined, which is no key.
  */
 export function requirePrincipal(gateway: Pick<Gateway, 'authenticate'>): Handler {
-  return async (req, res, next) => {
-    if (!PUBLIC_PATHS.includes(pathOf(req))) {
-      res.locals.principal = await gateway.authenticate(authorizationOf(req));
-    }
-    next();
+  return (req, res, next) => {
+    const admit = (principal: Principal) => {
+      res.locals.principal = principal;
+      next();
+    };
+    if (PUBLIC_PATHS.includes(pathOf(req))) return next();
+    const principal = gateway.authenticate(authorizationOf(req));
+    // Mostly the key is known, and there is nothing to wait for.
+    return principal instanceof Promise ? principal.then(admit) : admit(principal);
   };
 }

@@ -18,18 +18,23 @@ export function withBody(
   handle: BodyHandler,
   fail: (thrown: unknown, res: RestResponse) => void,
 ): Handler {
-  return async (req, res) => {
+  return (req, res) => {
     requireJsonBody(req, maxBodyBytes, JSON_TYPE);
-    const body = await readJsonBody(req, maxBodyBytes, new JsonScan(), requireNoExcess).catch(explain);
-    if (typeof body !== 'object' || body === null || Array.isArray(body)) {
-      throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
-    }
-    req.next = undefined;
-    Promise.try(handle, body, res)
+    readJsonBody(req, maxBodyBytes, new JsonScan(), requireNoExcess)
+      .then((body) => {
+        requireObject(body);
+        req.next = undefined;
+        return handle(body, res);
+      }, explain)
       .catch((thrown: unknown) => fail(thrown, res))
       // Not even the failure could be sent. Nobody is behind this who would hear of it.
       .catch(() => res.destroy());
   };
+}
+
+function requireObject(body: unknown): asserts body is object {
+  if (typeof body === 'object' && body !== null && !Array.isArray(body)) return;
+  throw new GatewayError('invalid_request', 'The request body must be a JSON object.');
 }
 
 function requireNoExcess(excess: Excess | undefined): void {

@@ -11,6 +11,9 @@ export interface DegradingLimiter extends Limiter {
 /** Requests remembered for the shared store at most. Beyond them, its leases have to expire. */
 const MAX_OWED = 10_000;
 
+/** What the shared store says where it says nothing. */
+const AWAY = Symbol('away');
+
 interface Ended {
   readonly claim: Claim;
   /** Really used. */
@@ -41,30 +44,27 @@ export function createDegradingLimiter(options: {
   /** Requests that have ended, and that it holds a slot and tokens for, or may yet. */
   const owed = new Map<string, Ended>();
 
-  /** @returns undefined where the shared store is away. */
-  const ask = <T>(keyId: string, act: () => Promise<T>): Promise<T | undefined> => {
+  const ask = <T>(keyId: string, act: () => Promise<T>): Promise<T | typeof AWAY> => {
     const watch = watchOf(keyId);
-    if (!watch.isUp()) return Promise.resolve(undefined);
+    if (!watch.isUp()) return Promise.resolve(AWAY);
     return act().catch((error: unknown) => {
       watch.failed(error);
-      return undefined;
+      return AWAY;
     });
   };
 
   const owe = (claim: Claim, tokens: number, at = clock.now()) => {
     if (owed.size < MAX_OWED) owed.set(claim.id, { claim, tokens, at });
   };
-  /** @returns true where the shared store has taken it. */
-  const settleShared = (claim: Claim, tokens: number): Promise<true | undefined> =>
-    ask(claim.keyId, () => shared.settle(claim, tokens).then((): true => true));
+  const settleShared = (claim: Claim, tokens: number) => ask(claim.keyId, () => shared.settle(claim, tokens));
 
   return {
     async claim(claim) {
       const sent = watchOf(claim.keyId).isUp();
       const exact = await ask(claim.keyId, () => shared.claim(claim));
-      const decision = exact ?? (await local.claim(shareOf(claim, replicas)));
+      const decision = exact === AWAY ? await local.claim(shareOf(claim, replicas)) : exact;
       if (sent && decision.admitted) known.add(claim.id);
-      else if (sent && !exact) owe(claim, 0);
+      else if (sent && exact === AWAY) owe(claim, 0);
       return decision;
     },
     async renew(claims) {
@@ -73,17 +73,18 @@ export function createDegradingLimiter(options: {
       await local.renew(here.map((claim) => shareOf(claim, replicas)));
       await renewed;
     },
-    async settle(claim, tokens) {
+    settle(claim, tokens) {
       const wasKnown = known.delete(claim.id);
       const settled = settleShared(claim, tokens);
-      if (local.holds(claim)) await local.settle(shareOf(claim, replicas), tokens);
-      if (!(await settled) && wasKnown) owe(claim, tokens);
+      const settledHere = local.holds(claim) ? local.settle(shareOf(claim, replicas), tokens) : undefined;
+      return settled.then((taken) => {
+        if (taken === AWAY && wasKnown) owe(claim, tokens);
+        return settledHere;
+      });
     },
     async peek(keyId, limits) {
-      return (
-        (await ask(keyId, () => shared.peek(keyId, limits))) ??
-        local.peek(keyId, shareOfLimits(limits, replicas))
-      );
+      const exact = await ask(keyId, () => shared.peek(keyId, limits));
+      return exact === AWAY ? local.peek(keyId, shareOfLimits(limits, replicas)) : exact;
     },
     catchUp() {
       const ended = [...owed.values()];
@@ -93,7 +94,7 @@ export function createDegradingLimiter(options: {
         const isForgotten = clock.now() - at >= LEASE_TTL_MS;
         const due = isForgotten ? Math.max(0, tokens - claim.tokens) : tokens;
         void settleShared(claim, due).then((settled) => {
-          if (!settled) owe(claim, tokens, at);
+          if (settled === AWAY) owe(claim, tokens, at);
         });
       }
     },

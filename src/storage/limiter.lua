@@ -4,9 +4,9 @@
 --         held    hash: running request -> tokens it holds; its length is the number of running requests
 --         expiry  sorted set: request -> when it is forgotten. A running one has a lease, which renewals prolong.
 --                 A settled one is in here alone, so that a claim or settlement that arrives late changes nothing.
---   ARGV  the length of a lease in ms, and a JSON array of operations, which are done in their order. Each is an object:
---         its kind, the request, tokens (-1: unknown), and bounds, the limits on requests, tokens and concurrency
---         (-1: none)
+--   ARGV  the length of a lease in ms; as JSON, the limits on requests, tokens and concurrency (-1: none); and a JSON
+--         array of operations, which are done in their order. Each is an object: its kind, the request and tokens
+--         (-1: unknown)
 --   Reply a JSON array with an element for each operation. Of `claim` and `peek` it is five numbers: the limit that
 --         refuses (0: none), ms to wait (-1: never), requests out, tokens out, running requests. Else it is 0.
 --
@@ -22,8 +22,9 @@ local NEVER = -1
 
 local used, held, expiry = KEYS[1], KEYS[2], KEYS[3]
 local lease = tonumber(ARGV[1])
+local bounds = cjson.decode(ARGV[2])
 -- Of the operation that is being done.
-local request, tokens, bounds
+local request, tokens
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
@@ -140,8 +141,8 @@ local KINDS = { claim = claim, settle = settle, renew = renew, peek = peek }
 
 sweep()
 local replies = {}
-for index, operation in ipairs(cjson.decode(ARGV[2])) do
-  request, tokens, bounds = operation.request, operation.tokens, operation.bounds
+for index, operation in ipairs(cjson.decode(ARGV[3])) do
+  request, tokens = operation.request, operation.tokens
   replies[index] = KINDS[operation.kind](load())
 end
 return '[' .. table.concat(replies, ',') .. ']'

@@ -2,7 +2,13 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import { LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
-import { isUnlimited, type LimitName } from '../domain/limit.ts';
+import {
+  type Decision,
+  isUnlimited,
+  type LimitName,
+  type Limits,
+  type LimitsState,
+} from '../domain/limit.ts';
 import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKNOWN } from './bucket.ts';
 import { atTurnEnd, type Connection } from './connection.ts';
 import type { Ask } from './silence.ts';
@@ -12,23 +18,45 @@ interface Operation {
   readonly kind: 'claim' | 'settle' | 'renew' | 'peek';
   readonly request: string;
   readonly tokens: number;
-  readonly bounds: Bounds;
 }
 
 /** What it answers to `claim` and `peek`. Of the others nothing is to be known. */
 type Reply = readonly [refusedBy: number, waitMs: number, requests: number, tokens: number, active: number];
 
-interface Waiting {
-  resolve(reply: Reply): void;
-  reject(error: unknown): void;
-}
-
 /** What is done to the limits of one key in one turn of the event loop. */
-interface Batch {
+class Batch {
   readonly keyId: string;
-  readonly operations: Operation[];
-  /** For each operation, who asked for it. */
-  readonly waiting: Waiting[];
+  readonly limits: Limits;
+  readonly bounds: Bounds;
+  readonly operations: Operation[] = [];
+  readonly #replies = Promise.withResolvers<readonly Reply[]>();
+
+  constructor(keyId: string, limits: Limits) {
+    this.keyId = keyId;
+    this.limits = limits;
+    this.bounds = toBounds(limits);
+  }
+
+  /** Resolves when all of them are done: one promise for those of which nothing else is to be known. */
+  add(kind: Operation['kind'], request: string, tokens: number): Promise<readonly Reply[]> {
+    this.operations.push({ kind, request, tokens });
+    return this.#replies.promise;
+  }
+
+  /** @returns what `read` makes of the reply. */
+  ask<T>(
+    kind: Operation['kind'],
+    request: string,
+    tokens: number,
+    read: (reply: Reply, bounds: Bounds) => T,
+  ): Promise<T> {
+    const index = this.operations.length;
+    return this.add(kind, request, tokens).then((replies) => read(replies[index] as Reply, this.bounds));
+  }
+
+  answer(replies: Promise<readonly Reply[]>): void {
+    this.#replies.resolve(replies);
+  }
 }
 
 /** Operations in one step of the server, which does nothing else meanwhile. */
@@ -42,6 +70,7 @@ declare module 'ioredis' {
       held: string,
       expiry: string,
       leaseMs: number,
+      bounds: string,
       operations: string,
     ): Result<string, Context>;
   }
@@ -65,21 +94,15 @@ export function createRedisLimiter(
     numberOfKeys: 3,
   });
 
-  const send = ({ keyId, operations, waiting }: Batch) => {
+  const send = (batch: Batch) => {
     // The braces put what belongs to one key into one slot of a cluster.
-    const keys = `${prefix}:{${keyId}}:`;
+    const keys = `${prefix}:{${batch.keyId}}:`;
+    const bounds = JSON.stringify(batch.bounds);
     // As one text: each argument of a command, and each number of its reply, costs more than what JSON makes of it.
-    const encoded = JSON.stringify(operations);
-    askFor(keyId)(() => redis.limit(`${keys}used`, `${keys}held`, `${keys}expiry`, LEASE_TTL_MS, encoded))
-      .then((replies): readonly Reply[] => JSON.parse(replies))
-      .then(
-        (replies) => {
-          for (const [index, reply] of replies.entries()) waiting[index]?.resolve(reply);
-        },
-        (error: unknown) => {
-          for (const { reject } of waiting) reject(error);
-        },
-      );
+    const operations = JSON.stringify(batch.operations);
+    const ask = () =>
+      redis.limit(`${keys}used`, `${keys}held`, `${keys}expiry`, LEASE_TTL_MS, bounds, operations);
+    batch.answer(askFor(batch.keyId)(ask).then((replies): readonly Reply[] => JSON.parse(replies)));
   };
 
   let gathered: Batch[] = [];
@@ -88,50 +111,44 @@ export function createRedisLimiter(
     gathered = [];
     for (const batch of batches) send(batch);
   };
-  const batchFor = (keyId: string): Batch => {
-    const open = gathered.find((batch) => batch.keyId === keyId && batch.operations.length < MOST_OPERATIONS);
-    if (open) return open;
+  const batchFor = (keyId: string, limits: Limits): Batch => {
+    // Only the last one, as what is done to a key is done in the order in which it was asked for.
+    const last = gathered.findLast((batch) => batch.keyId === keyId);
+    if (last?.limits === limits && last.operations.length < MOST_OPERATIONS) return last;
     if (gathered.length === 0) atTurnEnd(redis, sendAll);
-    const batch: Batch = { keyId, operations: [], waiting: [] };
+    const batch = new Batch(keyId, limits);
     gathered.push(batch);
     return batch;
   };
-  const run = (keyId: string, operation: Operation): Promise<Reply> =>
-    new Promise((resolve, reject) => {
-      const { operations, waiting } = batchFor(keyId);
-      operations.push(operation);
-      waiting.push({ resolve, reject });
-    });
 
   return {
-    async claim({ id, keyId, limits, tokens }) {
-      const bounds = toBounds(limits);
-      if (isUnlimited(limits)) return { admitted: true, state: { mode: 'exact' } };
-      const reply = await run(keyId, { kind: 'claim', request: id, tokens: toClaimed(tokens), bounds });
-      const by = REFUSED_BY[reply[0] - 1];
-      const waitMs = reply[1] < 0 ? Number.POSITIVE_INFINITY : reply[1];
-      return toDecision(by && { by, waitMs }, describeReply(reply, bounds));
+    claim({ id, keyId, limits, tokens }) {
+      if (isUnlimited(limits)) return Promise.resolve({ admitted: true, state: { mode: 'exact' } });
+      return batchFor(keyId, limits).ask('claim', id, toClaimed(tokens), decide);
     },
-    async renew(claims) {
+    renew(claims) {
       const limited = claims.filter((claim) => !isUnlimited(claim.limits));
-      await Promise.all(
-        limited.map(({ id, keyId, limits }) =>
-          run(keyId, { kind: 'renew', request: id, tokens: UNKNOWN, bounds: toBounds(limits) }),
-        ),
+      return Promise.all(
+        limited.map(({ id, keyId, limits }) => batchFor(keyId, limits).add('renew', id, UNKNOWN)),
       );
     },
-    async settle({ id, keyId, limits }, tokens) {
-      if (isUnlimited(limits)) return;
-      await run(keyId, { kind: 'settle', request: id, tokens: toSettled(tokens), bounds: toBounds(limits) });
+    settle({ id, keyId, limits }, tokens) {
+      if (isUnlimited(limits)) return Promise.resolve();
+      return batchFor(keyId, limits).add('settle', id, toSettled(tokens));
     },
-    async peek(keyId, limits) {
-      if (isUnlimited(limits)) return { mode: 'exact' };
-      const bounds = toBounds(limits);
-      return describeReply(await run(keyId, { kind: 'peek', request: '', tokens: 0, bounds }), bounds);
+    peek(keyId, limits) {
+      if (isUnlimited(limits)) return Promise.resolve({ mode: 'exact' });
+      return batchFor(keyId, limits).ask('peek', '', 0, describeReply);
     },
   };
 }
 
-function describeReply([, , requests, tokens, active]: Reply, bounds: Bounds) {
+function decide(reply: Reply, bounds: Bounds): Decision {
+  const by = REFUSED_BY[reply[0] - 1];
+  const waitMs = reply[1] < 0 ? Number.POSITIVE_INFINITY : reply[1];
+  return toDecision(by && { by, waitMs }, describeReply(reply, bounds));
+}
+
+function describeReply([, , requests, tokens, active]: Reply, bounds: Bounds): LimitsState {
   return describe('exact', { requests, tokens, active }, bounds);
 }

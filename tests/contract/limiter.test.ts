@@ -358,7 +358,8 @@ async function perform(
   const performOne = (step: Exclude<Act, { do: 'wait' }>): Promise<unknown> => {
     const claim = claimOf(LIMITS, step.do === 'renew' ? 0 : step.tokens, `${step.request}`);
     if (step.do === 'claim') return limiter.claim(claim).then(({ admitted }) => admitted);
-    return step.do === 'settle' ? limiter.settle(claim, step.tokens) : limiter.renew([claim]);
+    const done = step.do === 'settle' ? limiter.settle(claim, step.tokens) : limiter.renew([claim]);
+    return done.then(() => step.do);
   };
   const look = async () => {
     const { requests, tokens, concurrency } = await limiter.peek('key', LIMITS);

@@ -23,10 +23,7 @@ export function admit(deps: AdmitDependencies): Step {
   return (next) => (request, call) => {
     if (isUnlimited(call.principal.limits)) return next(request, call);
     const admission = new Admission(deps, leases, call, toClaim(request, call));
-    return staged(async () => {
-      await admission.decide();
-      return next(request, call);
-    }, admission);
+    return staged(() => admission.decided().then(() => next(request, call)), admission);
   };
 }
 
@@ -44,13 +41,15 @@ class Admission implements Stage<InferenceEvent> {
     this.#claim = claim;
   }
 
-  /** @throws GatewayError `rate_limited`, `request_too_large`; the signal's reason */
-  async decide(): Promise<void> {
-    const { limiter, telemetry } = this.#deps;
-    const decision = await limiter.claim(this.#claim);
+  /** Rejects with a GatewayError, `rate_limited` or `request_too_large`, or the signal's reason. */
+  decided(): Promise<void> {
+    return this.#deps.limiter.claim(this.#claim).then((decision) => this.#take(decision));
+  }
+
+  #take(decision: Decision): void {
     this.#call.notes.limits = decision.state;
     if (!decision.admitted) {
-      telemetry.limitHit(decision.refusedBy);
+      this.#deps.telemetry.limitHit(decision.refusedBy);
       throw refusal(decision, this.#claim);
     }
     this.#leases.add(this.#claim);

@@ -42,7 +42,7 @@ test('hostile 8: a secret that is wrong at its start takes as long as one that i
     const order = (['start', 'end'] as const)[(n + (n >> 1)) % 2] ?? 'start';
     const authorization = `Bearer ${guess[order](n)}`;
     const before = process.hrtime.bigint();
-    await authenticator.authenticate(authorization).catch(() => undefined);
+    await Promise.try(authenticator.authenticate, authorization).catch(() => undefined);
     times[order].push(Number(process.hrtime.bigint() - before));
   }
   const [a, b] = [describeSample(times.start), describeSample(times.end)];

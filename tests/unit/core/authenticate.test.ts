@@ -46,7 +46,7 @@ function setUp() {
 }
 
 const codeOf = (authenticator: Authenticator, authorization?: string) =>
-  authenticator.authenticate(authorization).then(
+  Promise.try(authenticator.authenticate, authorization).then(
     () => 'ok',
     (error) => error.code,
   );
@@ -91,7 +91,9 @@ describe('credentials', () => {
     rows.set(digestOf(revoked), { ...key, revokedAt: new Date(clock.now()) });
     rows.set(digestOf(expired), { ...key, expiresAt: new Date(clock.now()) });
     const errors = await Promise.all(
-      secrets.map((secret) => authenticator.authenticate(`Bearer ${secret}`).catch((error) => error)),
+      secrets.map((secret) =>
+        Promise.try(authenticator.authenticate, `Bearer ${secret}`).catch((error) => error),
+      ),
     );
     expect(new Set(errors.map((error) => `${error.code} ${error.message}`)).size).toBe(1);
     expect(errors[0]).toBeInstanceOf(GatewayError);
