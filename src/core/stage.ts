@@ -35,14 +35,14 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 type Result<E> = IteratorResult<readonly E[], undefined>;
 type Asked<E> = Stage<E> & Required<Pick<Stage<E>, 'ask'>>;
-type Passed<E> = Stage<E> & Required<Pick<Stage<E>, 'pass'>>;
 
 class Staged<E> implements Cancellable<E> {
   /** Innermost first, as batches pass them; those that have been opened. */
-  #stages: readonly Stage<E>[];
-  /** Of these, the ones that want to know, as there are several and each token asks all of them. */
-  #asked: readonly Asked<E>[] = [];
-  #passed: readonly Passed<E>[] = [];
+  readonly #stages: Stage<E>[];
+  /** Of these, the ones that want to know, as there are several and each token asks all of them. Undefined: not known. */
+  #asked: readonly Asked<E>[] | undefined;
+  /** Likewise. While it is not known, all of them. */
+  #passed: readonly Stage<E>[];
   /** The stream within the innermost one, as long as that is to be opened. */
   #open: Open<E> | undefined;
   #opening: Promise<void> | undefined;
@@ -52,6 +52,7 @@ class Staged<E> implements Cancellable<E> {
   constructor(open: Open<E>, stage: Stage<E>) {
     this.#open = open;
     this.#stages = [stage];
+    this.#passed = this.#stages;
   }
 
   [Symbol.asyncIterator](): this {
@@ -63,6 +64,7 @@ class Staged<E> implements Cancellable<E> {
     let within = this.#within;
     if (!within) return this.#begin();
     if (within instanceof HandOver && within.tail) within = this.#takeIn(within.tail);
+    this.#asked ??= this.#selectStages();
     for (const stage of this.#asked) stage.ask();
     return within.next().then(this.#take, this.#refuse);
   }
@@ -101,7 +103,7 @@ class Staged<E> implements Cancellable<E> {
       const opened: Within<E> = open();
       const within = opened instanceof Promise ? await opened : opened;
       if (within instanceof Staged && !within.#opening) {
-        this.#stages = within.#stages.concat(this.#stages);
+        this.#stages.unshift(...within.#stages);
         this.#open = within.#open;
       } else this.#takeIn(within[Symbol.asyncIterator]());
     }
@@ -111,20 +113,26 @@ class Staged<E> implements Cancellable<E> {
   #takeIn(stream: AsyncIterator<readonly E[]>): AsyncIterator<readonly E[]> {
     let within = stream;
     if (stream instanceof Staged && stream.#within && !stream.#over) {
-      this.#stages = stream.#stages.concat(this.#stages);
+      this.#stages.unshift(...stream.#stages);
       within = stream.#within;
     }
-    // Copied, as what filters has room for many more.
-    this.#asked = [...this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined)];
-    this.#passed = [...this.#stages.filter((stage): stage is Passed<E> => stage.pass !== undefined)];
+    this.#asked = undefined;
     this.#within = within;
     return within;
+  }
+
+  /** Only for a second batch, as many a stream has no more than one. */
+  #selectStages(): readonly Asked<E>[] {
+    // Copied, as what filters has room for many more.
+    this.#passed = [...this.#stages.filter((stage) => stage.pass !== undefined)];
+    return [...this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined)];
   }
 
   readonly #take = (result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> => {
     if (result.done) return this.#end()?.then(() => DONE) ?? DONE;
     let batch = result.value;
     for (const stage of this.#passed) {
+      if (!stage.pass) continue;
       try {
         batch = stage.pass(batch);
       } catch (thrown) {
