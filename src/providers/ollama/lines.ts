@@ -25,22 +25,34 @@ export class LineSplitter {
 
   /** Calls `onLine` for each line that these bytes from `start` to `end` complete, until it returns false. */
   push(bytes: Buffer, start: number, end: number, onLine: (line: string) => boolean): void {
-    let at = start;
-    while (at < end) {
-      const newline = bytes.indexOf(NEWLINE, at);
-      // Behind the end there may be bytes of something else.
-      if (newline < 0 || newline >= end) {
-        this.#hold(bytes.subarray(at, end));
-        return;
-      }
-      let line: string;
+    const last = bytes.lastIndexOf(NEWLINE, end - 1);
+    if (last >= start) {
+      let from = start;
       if (this.#heldBytes > 0) {
-        this.#hold(bytes.subarray(at, newline));
-        line = this.rest();
-      } else if (newline - at > this.#maxBytes) throw lineTooLong(this.#maxBytes);
-      else line = bytes.toString('utf8', at, newline);
+        const first = bytes.indexOf(NEWLINE, start);
+        this.#hold(bytes.subarray(start, first));
+        if (!onLine(this.rest())) return;
+        from = first + 1;
+      }
+      // All at once: a call for each line takes longer than its characters do.
+      const text = from > last ? undefined : bytes.toString('utf8', from, last);
+      if (text !== undefined && !this.#cut(text, onLine)) return;
+    }
+    const rest = Math.max(start, last + 1);
+    if (rest < end) this.#hold(bytes.subarray(rest, end));
+  }
+
+  /** @returns false where `onLine` has. */
+  #cut(text: string, onLine: (line: string) => boolean): boolean {
+    for (let at = 0; ; ) {
+      const newline = text.indexOf('\n', at);
+      const line = text.slice(at, newline < 0 ? undefined : newline);
+      // Of a character there are three bytes at most.
+      if (line.length > this.#maxBytes / 3 && Buffer.byteLength(line) > this.#maxBytes)
+        throw lineTooLong(this.#maxBytes);
+      if (!onLine(line)) return false;
+      if (newline < 0) return true;
       at = newline + 1;
-      if (!onLine(line)) return;
     }
   }
 
