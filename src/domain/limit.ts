@@ -10,6 +10,15 @@ export function isUnlimited({ requestsPerMinute, tokensPerMinute, concurrentRequ
   return requestsPerMinute === undefined && tokensPerMinute === undefined && concurrentRequests === undefined;
 }
 
+export function areSame(a: Limits, b: Limits): boolean {
+  return (
+    a === b ||
+    (a.requestsPerMinute === b.requestsPerMinute &&
+      a.tokensPerMinute === b.tokensPerMinute &&
+      a.concurrentRequests === b.concurrentRequests)
+  );
+}
+
 export type LimitName = 'requests' | 'tokens' | 'concurrency';
 
 /** One limit as it stands. Buckets refill continuously, so `resetMs` is the time until it is full again. */

@@ -305,6 +305,17 @@ describe.each([
     expect((await limiter.peek('key', limits)).tokens?.remaining).toBeLessThan(200_000_000);
   });
 
+  test('apply those of each operation, in the order in which they were asked for at once', async () => {
+    const { limiter } = open();
+    const [one, two] = [{ concurrentRequests: 1 }, { concurrentRequests: 2 }];
+    const first = claimOf(two);
+    const decisions = [limiter.claim(first), limiter.claim(claimOf(one))];
+    void limiter.settle(first, 0);
+    decisions.push(limiter.claim(claimOf(one)), limiter.claim(claimOf(two)), limiter.claim(claimOf(two)));
+    const admitted = (await Promise.all(decisions)).map((decision) => decision.admitted);
+    expect(admitted).toEqual([true, false, true, true, false]);
+  });
+
   test('keep keys apart, and leave a key without limits alone', async () => {
     const { limiter } = open();
     const limits = { requestsPerMinute: 1 };
