@@ -132,11 +132,9 @@ class GatheringRedis extends Redis {
   readonly turn = new Turn();
 
   override sendCommand(...args: Parameters<Redis['sendCommand']>): unknown {
-    const [command] = args;
     if (this.stream?.writable) this.beginTurn();
     const sent = super.sendCommand(...args);
-    const forget = () => forgetContent(command);
-    command.promise.then(forget, forget);
+    forgetContent(args[0]);
     return sent;
   }
 
@@ -149,18 +147,27 @@ class GatheringRedis extends Redis {
 }
 
 /**
- * Takes what was sent, and what came back, from a command that has its reply. The library assigns a function to each
+ * Takes what was sent, and what came back, from a command once it has its reply. The library assigns a function to each
  * command (`this.reject = (error) => …`), and V8 makes functions that are assigned to properties among the old objects, as
  * most are methods: through it the command, and all that it holds, would be kept until the next full collection.
  */
 function forgetContent(command: SentCommand): void {
-  command.args = [];
-  command.promise = SETTLED;
+  const forget = () => {
+    command.args = [];
+    command.promise = SETTLED;
+  };
+  command.promise.then(forget, forget);
 }
 
 /** The nodes of a cluster are sent each command in a write of its own. */
 class GatheringCluster extends Cluster {
   readonly turn = new Turn();
+
+  override sendCommand(...args: Parameters<Cluster['sendCommand']>): unknown {
+    const sent = super.sendCommand(...args);
+    forgetContent(args[0]);
+    return sent;
+  }
 
   beginTurn(): void {
     this.turn.begin();

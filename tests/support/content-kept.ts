@@ -65,6 +65,7 @@ async function sendStatements(url: string): Promise<Store> {
 
 const STORES: Readonly<Record<string, (url: string) => Promise<Store>>> = {
   Redis: sendUsage,
+  'a Redis Cluster': sendUsage,
   PostgreSQL: sendStatements,
 };
 
