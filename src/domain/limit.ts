@@ -10,7 +10,8 @@ export function isUnlimited({ requestsPerMinute, tokensPerMinute, concurrentRequ
   return requestsPerMinute === undefined && tokensPerMinute === undefined && concurrentRequests === undefined;
 }
 
-export function areSame(a: Limits, b: Limits): boolean {
+/** Whether they limit alike: a key that was looked up twice has them twice. */
+export function sameLimits(a: Limits, b: Limits): boolean {
   return (
     a === b ||
     (a.requestsPerMinute === b.requestsPerMinute &&

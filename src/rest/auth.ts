@@ -21,11 +21,11 @@ export const PUBLIC_PATHS: readonly string[] = [
  */
 export function requirePrincipal(gateway: Pick<Gateway, 'authenticate'>): Handler {
   return (req, res, next) => {
+    if (PUBLIC_PATHS.includes(pathOf(req))) return next();
     const admit = (principal: Principal) => {
       res.locals.principal = principal;
       next();
     };
-    if (PUBLIC_PATHS.includes(pathOf(req))) return next();
     const principal = gateway.authenticate(authorizationOf(req));
     // Mostly the key is known, and there is nothing to wait for.
     return principal instanceof Promise ? principal.then(admit) : admit(principal);

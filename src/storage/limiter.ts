@@ -3,12 +3,12 @@ import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import { LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
 import {
-  areSame,
   type Decision,
   isUnlimited,
   type LimitName,
   type Limits,
   type LimitsState,
+  sameLimits,
 } from '../domain/limit.ts';
 import { type Bounds, describe, toBounds, toClaimed, toDecision, toSettled, UNKNOWN } from './bucket.ts';
 import { atTurnEnd, type Connection } from './connection.ts';
@@ -115,7 +115,7 @@ export function createRedisLimiter(
   const batchFor = (keyId: string, limits: Limits): Batch => {
     // Only the last one, as what is done to a key is done in the order in which it was asked for.
     const last = gathered.findLast((batch) => batch.keyId === keyId);
-    if (last && areSame(last.limits, limits) && last.operations.length < MOST_OPERATIONS) return last;
+    if (last && sameLimits(last.limits, limits) && last.operations.length < MOST_OPERATIONS) return last;
     if (gathered.length === 0) atTurnEnd(redis, sendAll);
     const batch = new Batch(keyId, limits);
     gathered.push(batch);

@@ -25,21 +25,21 @@ export class LineSplitter {
 
   /** Calls `onLine` for each line that these bytes from `start` to `end` complete, until it returns false. */
   push(bytes: Buffer, start: number, end: number, onLine: (line: string) => boolean): void {
-    const last = bytes.lastIndexOf(NEWLINE, end - 1);
-    if (last >= start) {
-      let from = start;
-      if (this.#heldBytes > 0) {
-        const first = bytes.indexOf(NEWLINE, start);
-        this.#hold(bytes.subarray(start, first));
-        if (!onLine(this.rest())) return;
-        from = first + 1;
-      }
-      // All at once: a call for each line takes longer than its characters do.
-      const text = from > last ? undefined : bytes.toString('utf8', from, last);
-      if (text !== undefined && !this.#cut(text, onLine)) return;
+    // Before the start and behind the end there may be bytes of something else.
+    const last = end > start ? bytes.lastIndexOf(NEWLINE, end - 1) : -1;
+    if (last < start) {
+      this.#hold(bytes.subarray(start, end));
+      return;
     }
-    const rest = Math.max(start, last + 1);
-    if (rest < end) this.#hold(bytes.subarray(rest, end));
+    let from = start;
+    if (this.#heldBytes > 0) {
+      from = bytes.indexOf(NEWLINE, start) + 1;
+      this.#hold(bytes.subarray(start, from - 1));
+      if (!onLine(this.rest())) return;
+    }
+    // All at once: a call for each line takes longer than its characters do.
+    if (from <= last && !this.#cut(bytes.toString('utf8', from, last), onLine)) return;
+    if (last + 1 < end) this.#hold(bytes.subarray(last + 1, end));
   }
 
   /** @returns false where `onLine` has. */
