@@ -408,7 +408,8 @@ test.each([
 ])('what one turn decides about one key is one command to %s', async (_name, connection) => {
   const { limiter } = openRedis(connection());
   const limit = jest.spyOn(connection(), 'limit');
-  const claims = Array.from({ length: 30 }, () => claimOf(LIMITS));
+  // Each with limits of its own, as where a key has two secrets.
+  const claims = Array.from({ length: 30 }, () => claimOf({ ...LIMITS }));
   const decisions = await Promise.all([
     ...claims.map((claim) => limiter.claim(claim)),
     limiter.claim({ ...claimOf(LIMITS), keyId: 'another' }),

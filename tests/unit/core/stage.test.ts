@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { type Stage, staged } from '../../../src/core/stage.ts';
+import { handOver, type Stage, staged } from '../../../src/core/stage.ts';
 import type { Cancellable } from '../../../src/core/stream.ts';
 
 type Batches = readonly (readonly number[])[];
@@ -214,4 +214,23 @@ describe('a stage around a stage', () => {
     await expect(stream.next()).rejects.toThrow('refused');
     expect(calls).toEqual(['inner closes', 'outer closes']);
   });
+});
+
+test('a beginning that is left while it ends leaves the stream that it ends with, and gives none of it', async () => {
+  const { stream: rest, left } = createSource([[2]]);
+  const ends = Promise.withResolvers<void>();
+  const stream = handOver<number>(
+    (async function* () {
+      yield [0];
+      await ends.promise;
+      return { first: { done: false, value: [1] }, rest };
+    })(),
+  );
+  expect(await stream.next()).toEqual({ done: false, value: [0] });
+  const next = stream.next();
+  const leaves = stream.return?.();
+  ends.resolve();
+  expect(await next).toEqual({ done: true, value: undefined });
+  expect(await leaves).toEqual({ done: true, value: undefined });
+  expect(left()).toBe(1);
 });

@@ -26,6 +26,17 @@ test('a line of the greatest length passes, and one byte more does not, in one p
   }
 });
 
+test('what is held is completed by the first of several lines, and the last piece of them is held again', () => {
+  expect(split(['a', '', 'b\nc\n\nd', 'e\n', 'f'])).toEqual(['ab', 'c', '', 'de', 'f']);
+});
+
+test('no bytes are no line, whatever is around them', () => {
+  const seen: string[] = [];
+  const splitter = new LineSplitter();
+  splitter.push(Buffer.from('a\n'), 0, 0, (line) => seen.push(line) > 0);
+  expect([...seen, splitter.rest()]).toEqual(['']);
+});
+
 test('reading stops when the reader has enough', () => {
   const seen: string[] = [];
   new LineSplitter().push(Buffer.from('a\nb\nc\n'), 0, 6, (line) => seen.push(line) < 2);
