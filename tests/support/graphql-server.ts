@@ -71,6 +71,8 @@ export interface GraphQLHarness {
   running(): number;
   /** Makes every open `said` say something. */
   say(text: string): void;
+  /** How much of what was said nobody has asked for yet. */
+  unheard(): number;
   /** Changes the key, as an update would. */
   amend(change: Partial<Principal>): void;
   /** Ends the key, as a revocation would. */
@@ -162,6 +164,7 @@ function createTinySchema() {
   const listeners = new Set<(text: string) => void>();
   let executed = 0;
   let running = 0;
+  let unheard = 0;
 
   const untilAborted = (signal: Abortable): Promise<never> =>
     new Promise((_, reject) => {
@@ -267,11 +270,13 @@ function createTinySchema() {
             let wake = () => {};
             const listen = (text: string) => {
               said.push(text);
+              unheard++;
               wake();
             };
             listeners.add(listen);
             try {
               for (;;) {
+                unheard -= said.length;
                 if (said.length > 0) yield said.splice(0);
                 const news = new Promise<void>((resolve) => {
                   wake = resolve;
@@ -280,6 +285,7 @@ function createTinySchema() {
               }
             } finally {
               listeners.delete(listen);
+              unheard -= said.length;
             }
           },
           'said',
@@ -298,6 +304,7 @@ function createTinySchema() {
     schema,
     executed: () => executed,
     running: () => running,
+    unheard: () => unheard,
     say(text: string) {
       for (const listen of listeners) listen(text);
     },
@@ -372,6 +379,7 @@ export async function startGraphQLServer(
     executed: tiny.executed,
     running: tiny.running,
     say: tiny.say,
+    unheard: tiny.unheard,
     amend: callers.amend,
     revoke: callers.revoke,
     watching: callers.watching,

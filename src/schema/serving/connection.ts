@@ -110,24 +110,34 @@ export function createConnection(
 
 type StallGuard = ReturnType<typeof createStallGuard>;
 
-/** Acts when something has been on its way for `stallMs` and nothing has arrived meanwhile. */
+/**
+ * Acts when something has been on its way for `stallMs` and nothing has arrived meanwhile. Its timer is set anew when it
+ * fires and not for each message, which mostly has arrived before the next.
+ */
 function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
   let pending = 0;
-  let cancel = () => {};
-  const arm = () => {
-    cancel();
-    cancel = pending > 0 ? clock.after(stallMs, act) : () => {};
+  /** When something has arrived last, or was the only thing on its way. */
+  let movedAt = 0;
+  let cancel: (() => void) | undefined;
+  const look = () => {
+    cancel = undefined;
+    if (pending === 0) return;
+    const leftMs = movedAt + stallMs - clock.now();
+    if (leftMs > 0) cancel = clock.after(leftMs, look);
+    else act();
   };
   return {
     sending() {
-      if (pending++ === 0) arm();
+      if (pending++ > 0) return;
+      movedAt = clock.now();
+      cancel ??= clock.after(stallMs, look);
     },
     sent() {
       pending--;
-      arm();
+      movedAt = clock.now();
     },
     pending: () => pending,
-    cancel: () => cancel(),
+    cancel: () => cancel?.(),
   };
 }
 

@@ -215,7 +215,7 @@ describe('what one socket may take', () => {
   });
 });
 
-/** A subscription whose reader takes nothing. `before`: how many timers there are. */
+/** A subscription whose reader takes nothing. */
 async function startUnread(socket: { readonly pingMs: number; readonly stallMs: number }) {
   const clock = createTestClock();
   const server = await start({ limits: { socket } }, { clock });
@@ -223,7 +223,16 @@ async function startUnread(socket: { readonly pingMs: number; readonly stallMs: 
   client.subscribe('a', 'subscription { said }');
   await until(() => server.running() === 1);
   client.socket.pause();
-  return { clock, server, before: clock.pending() };
+  return { clock, server, client };
+}
+
+/** The kernel's buffers take much that is not read. */
+async function sayUntilUnheard(server: Awaited<ReturnType<typeof start>>): Promise<void> {
+  const text = 'x'.repeat(1_000_000);
+  while (server.unheard() === 0) {
+    server.say(text);
+    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+  }
 }
 
 describe('sockets that nobody is behind any more', () => {
@@ -248,11 +257,8 @@ describe('sockets that nobody is behind any more', () => {
   });
 
   test('who does not answer a ping because much else is on its way is left to the stall limit', async () => {
-    const { clock, server, before } = await startUnread({ pingMs: 1000, stallMs: 10_000 });
-    const text = 'x'.repeat(1_000_000);
-    for (let count = 0; count < 20; count++) server.say(text);
-    await until(() => clock.pending() > before);
-    for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
+    const { clock, server } = await startUnread({ pingMs: 1000, stallMs: 10_000 });
+    await sayUntilUnheard(server);
     await clock.advance(9999);
     expect(server.watching()).toBe(1);
     await clock.advance(1);
@@ -260,18 +266,28 @@ describe('sockets that nobody is behind any more', () => {
   });
 
   test('a reader that has stopped reading holds little, and is cut off after the stall limit', async () => {
-    const { clock, server, before } = await startUnread({ pingMs: 1e9, stallMs: 5000 });
-    // What the kernel's buffers take is not the server's.
-    const text = 'x'.repeat(1_000_000);
-    while (clock.pending() === before) {
-      server.say(text);
-      for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve));
-      if (server.running() === 0) break;
-    }
-    for (let count = 0; count < 20; count++) server.say(text);
+    const { clock, server } = await startUnread({ pingMs: 1e9, stallMs: 5000 });
+    await sayUntilUnheard(server);
+    for (let count = 0; count < 20; count++) server.say('more');
     for (let turn = 0; turn < 50; turn++) await new Promise((resolve) => setImmediate(resolve));
-    await clock.advance(5000);
+    expect(server.unheard()).toBeGreaterThanOrEqual(20);
+    await clock.advance(4999);
+    expect(server.running()).toBe(1);
+    await clock.advance(1);
     await until(() => server.running() === 0);
+  });
+
+  test('a reader that reads now and then is not cut off, however little it takes', async () => {
+    const { clock, server, client } = await startUnread({ pingMs: 1e9, stallMs: 5000 });
+    for (let times = 0; times < 3; times++) {
+      await sayUntilUnheard(server);
+      await clock.advance(4000);
+      client.socket.resume();
+      await until(() => server.unheard() === 0);
+      client.socket.pause();
+      await clock.advance(4000);
+    }
+    expect(server.running()).toBe(1);
   });
 });
 
