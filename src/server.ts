@@ -8,6 +8,7 @@ import {
 } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { Bag } from './domain/bag.ts';
+import { writeInOnePiece } from './http/one-piece.ts';
 import { createTurns } from './http/turns.ts';
 
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -169,6 +170,7 @@ function acceptRequests(
       });
     }
   };
+  http.on('connection', writeInOnePiece);
   http.on('request', serve);
   http.on('checkContinue', (request: IncomingMessage, response: ServerResponse) => {
     // The handler refuses the body by its announced length. The client may send it all the same, so the connection ends.
