@@ -30,17 +30,27 @@ export function createEventStream<E, T>(
   let closed = false;
   let pulling: Promise<IteratorResult<T, undefined>> | undefined;
 
-  const take = (): IteratorYieldResult<T> | undefined => {
-    const event = batch[position];
-    if (event === undefined) return undefined;
-    position++;
-    return { done: false, value: encoder.encode(event) };
-  };
-
   const close = (last?: T): IteratorResult<T, undefined> => {
     closed = true;
     batch = [];
     return last === undefined ? DONE : { done: false, value: last };
+  };
+
+  const fail = async (thrown: unknown): Promise<IteratorResult<T, undefined>> => {
+    // It would go on, where it is not what has failed.
+    source.return?.().catch(() => undefined);
+    return close(encoder.fail(thrown));
+  };
+
+  const take = (): IteratorYieldResult<T> | Promise<IteratorResult<T, undefined>> | undefined => {
+    const event = batch[position];
+    if (event === undefined) return undefined;
+    position++;
+    try {
+      return { done: false, value: encoder.encode(event) };
+    } catch (thrown) {
+      return fail(thrown);
+    }
   };
 
   const pull = (): Promise<IteratorResult<T, undefined>> =>
@@ -60,7 +70,7 @@ export function createEventStream<E, T>(
       },
       (thrown: unknown) => {
         pulling = undefined;
-        return closed ? DONE : close(encoder.fail(thrown));
+        return closed ? DONE : fail(thrown);
       },
     );
 
@@ -73,7 +83,7 @@ export function createEventStream<E, T>(
       // Whoever asks again without waiting gets what comes after.
       if (pulling !== undefined) return pulling.then(() => stream.next());
       const event = take();
-      if (event) return Promise.resolve(event);
+      if (event !== undefined) return Promise.resolve(event);
       pulling = pull();
       return pulling;
     },

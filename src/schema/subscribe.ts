@@ -9,7 +9,6 @@ import {
   isNonNullType,
   isObjectType,
   Kind,
-  mapSourceToResponseEvent,
   type SelectionSetNode,
   type ValidatedSubscriptionArgs,
   validateSubscriptionArgs,
@@ -29,15 +28,56 @@ const FREQUENT: readonly unknown[] = ['ChatContentDelta', 'ChatReasoningDelta'];
  * the rest. A delta is a flat object of scalars, so what a selection takes of it is worked out once; whatever is more
  * than that, and every other event, goes the usual way.
  */
-export async function subscribe(
-  args: ExecutionArgs,
-): Promise<AsyncGenerator<ExecutionResult, void, void> | ExecutionResult> {
+export async function subscribe(args: ExecutionArgs): Promise<Results | ExecutionResult> {
   const validated = validateSubscriptionArgs(args);
   if (!('schema' in validated)) return { errors: validated };
   const source = await createSourceEventStream(validated);
   if (!(Symbol.asyncIterator in source)) return source;
-  const ofEvents = withoutInput(validated);
-  return mapSourceToResponseEvent(ofEvents, source, createEventExecutor(ofEvents));
+  return new Results(source[Symbol.asyncIterator](), createEventExecutor(withoutInput(validated)));
+}
+
+type Execute = (event: unknown) => ExecutionResult | Promise<ExecutionResult>;
+
+const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+
+/** The results for the events of a source. To be asked for one at a time, and left at any moment. */
+export class Results implements AsyncIterableIterator<ExecutionResult, undefined> {
+  readonly #source: AsyncIterator<unknown>;
+  readonly #execute: Execute;
+
+  constructor(source: AsyncIterator<unknown>, execute: Execute) {
+    this.#source = source;
+    this.#execute = execute;
+  }
+
+  [Symbol.asyncIterator](): this {
+    return this;
+  }
+
+  next(): Promise<IteratorResult<ExecutionResult, undefined>> {
+    return this.#source.next().then(this.#show).catch(this.#leave);
+  }
+
+  async return(): Promise<IteratorReturnResult<undefined>> {
+    await this.#source.return?.();
+    return DONE;
+  }
+
+  readonly #show = (event: IteratorResult<unknown>) => {
+    if (event.done) return DONE;
+    const result = this.#execute(event.value);
+    return result instanceof Promise ? result.then(inIteration) : inIteration(result);
+  };
+
+  /** The source would go on, where it is not what has failed. */
+  readonly #leave = (thrown: unknown): never => {
+    this.return().catch(() => undefined);
+    throw thrown;
+  };
+}
+
+function inIteration(value: ExecutionResult): IteratorYieldResult<ExecutionResult> {
+  return { done: false, value };
 }
 
 /**
@@ -64,13 +104,14 @@ function withoutInput(args: ValidatedSubscriptionArgs): ValidatedSubscriptionArg
   return { ...args, variableValues: { sources, coerced }, rawVariableValues: {} };
 }
 
-function isObjectLike(value: unknown): boolean {
+function isObjectLike(value: unknown): value is Readonly<Record<string, unknown>> {
   return typeof value === 'object' && value !== null;
 }
 
-function createEventExecutor(args: ValidatedSubscriptionArgs): typeof executeSubscriptionEvent {
+function createEventExecutor(args: ValidatedSubscriptionArgs): Execute {
+  const executeWhole: Execute = (event) => executeSubscriptionEvent({ ...args, rootValue: event });
   const root = onlyField(args.operation.selectionSet);
-  if (root?.name.value !== 'chatCompletion' || !root.selectionSet) return executeSubscriptionEvent;
+  if (root?.name.value !== 'chatCompletion' || !root.selectionSet) return executeWhole;
   const { selectionSet } = root;
   const rootName = root.alias?.value ?? root.name.value;
   const plans = new Map<unknown, Plan | undefined>();
@@ -78,10 +119,9 @@ function createEventExecutor(args: ValidatedSubscriptionArgs): typeof executeSub
     const type = args.schema.getType(String(name));
     if (isObjectType(type)) plans.set(name, planFor(type, selectionSet, args));
   }
-  return (eventArgs) => {
-    const event = eventArgs.rootValue as Readonly<Record<string, unknown>>;
-    const plan = plans.get(event['__typename']);
-    return plan ? { data: nameless(rootName, show(event, plan)) } : executeSubscriptionEvent(eventArgs);
+  return (event) => {
+    const plan = isObjectLike(event) && plans.get(event['__typename']);
+    return plan ? { data: nameless(rootName, show(event, plan)) } : executeWhole(event);
   };
 }
 

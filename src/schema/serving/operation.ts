@@ -13,7 +13,7 @@ import type { Principal } from '../../domain/principal.ts';
 import { createTurns } from '../../http/turns.ts';
 import type { GraphQLContext, SchemaGateway } from '../context.ts';
 import { createSharedLimits } from '../limits.ts';
-import { subscribe } from '../subscribe.ts';
+import { type Results, subscribe } from '../subscribe.ts';
 import { createDocuments } from './documents.ts';
 import type { ServingLimits } from './limits.ts';
 import { type Params, parseParams } from './params.ts';
@@ -41,6 +41,10 @@ export interface Operation {
 }
 
 export type ResultStream = AsyncGenerator<ExecutionResult, undefined, undefined>;
+
+type Iteration = IteratorResult<ExecutionResult, undefined>;
+
+const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 
 export interface OperationsOptions {
   readonly gateway: SchemaGateway;
@@ -141,35 +145,32 @@ async function run(
  * The results of a subscription as clients get them. Not a generator, because a generator cannot be left while it
  * awaits: here `return()` reaches the resolver's stream at once.
  */
-function encodeStream(
-  source: AsyncGenerator<ExecutionResult, void, void>,
-  context: GraphQLContext,
-): ResultStream {
+function encodeStream(source: Results, context: GraphQLContext): ResultStream {
   let shown: LimitsState | undefined;
   let closed = false;
+
+  const encode = (result: Iteration): Iteration => {
+    if (result.done || closed) return DONE;
+    const isNews = context.rateLimit !== shown;
+    shown = context.rateLimit;
+    if (result.value.errors === undefined && !isNews) return result;
+    return { done: false, value: encodeResult(result.value, context, isNews) };
+  };
+  const encodeEnd = (thrown: unknown): Iteration => {
+    if (closed) return DONE;
+    closed = true;
+    return { done: false, value: encodeThrown(thrown, context) };
+  };
+
   const stream: ResultStream = {
     [Symbol.asyncIterator]() {
       return this;
     },
-    async next() {
-      if (closed) return { done: true, value: undefined };
-      try {
-        const { done, value } = await source.next();
-        if (done || closed) return { done: true, value: undefined };
-        const isNews = context.rateLimit !== shown;
-        shown = context.rateLimit;
-        if (value.errors === undefined && !isNews) return { done: false, value };
-        return { done: false, value: encodeResult(value, context, isNews) };
-      } catch (thrown) {
-        if (closed) return { done: true, value: undefined };
-        closed = true;
-        return { done: false, value: encodeThrown(thrown, context) };
-      }
-    },
+    next: () => (closed ? Promise.resolve(DONE) : source.next().then(encode, encodeEnd)),
     async return() {
       closed = true;
       await source.return();
-      return { done: true, value: undefined };
+      return DONE;
     },
     async throw() {
       return await stream.return(undefined);

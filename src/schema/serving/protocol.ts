@@ -190,16 +190,16 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
     single = true;
     return { done: false, value: result };
   };
+  const passOn = (result: IteratorResult<ExecutionResult, undefined>) => {
+    if (left) return DONE;
+    if (result.done) onEnd();
+    return result;
+  };
   const results: ResultStream = {
     [Symbol.asyncIterator]() {
       return this;
     },
-    async next() {
-      const result = single ? DONE : await (stream ? stream.next() : begin());
-      if (left) return DONE;
-      if (result.done) onEnd();
-      return result;
-    },
+    next: () => (single ? Promise.resolve(DONE) : (stream?.next() ?? begin())).then(passOn),
     async return() {
       left = true;
       onEnd();

@@ -84,6 +84,33 @@ test('the limits of a request come with its first event, and not again with ever
   expect(shown).toEqual([true, false, false, false, false]);
 });
 
+test('an event that cannot be shown ends the subscription and the chat behind it, and says nothing of why', async () => {
+  const fake = createFakeGateway();
+  const broken = content('a');
+  Object.defineProperty(broken, 'text', {
+    get() {
+      throw new TypeError('a secret prompt broke it');
+    },
+  });
+  fake.script = async function* (_request, signal) {
+    yield [started(), broken];
+    await new Promise((resolve) => signal.addEventListener('abort', () => resolve(undefined)));
+  };
+  const server = await start({}, { schema: createSchema(), gateway: { chat: fake.chat } });
+  const client = await connect(server);
+  client.subscribe(
+    'a',
+    'subscription($input: ChatCompletionInput!) { chatCompletion(input: $input) { ... on ChatStarted { model } ... on ChatFailed { error { code message } } } }',
+    { input: { model: 'llama3.1:8b', messages: [{ role: 'USER', content: [{ text: 'Hello' }] }] } },
+  );
+  expect((await client.next()).payload?.data).toEqual({ chatCompletion: { model: 'llama3.1:8b' } });
+  expect((await client.next()).payload?.data).toEqual({
+    chatCompletion: { error: { code: 'INTERNAL', message: expect.not.stringContaining('secret') } },
+  });
+  expect((await client.next()).type).toBe('complete');
+  await until(() => fake.running() === 0);
+});
+
 test('the head of an event stream has no limits, as it goes out before the decision; the first event has', async () => {
   const fake = createFakeGateway();
   fake.limits = { mode: 'exact', requests: { limit: 60, remaining: 59, resetMs: 1000 } };

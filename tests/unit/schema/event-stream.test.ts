@@ -44,6 +44,29 @@ describe('an event stream', () => {
     ]);
   });
 
+  test.each([
+    ['the first', [13, 1], ['0', 'failed: 13']],
+    ['a later one', [1, 13, 2], ['0', '1', 'failed: 13']],
+  ])('ends where the encoder fails, at %s of a batch, and leaves its source', async (_which, batch, all) => {
+    let left = false;
+    const endless: Cancellable<number> = (async function* () {
+      try {
+        yield [0];
+        yield batch;
+        yield [3];
+      } finally {
+        left = true;
+      }
+    })();
+    const encode = (event: number) => {
+      if (event === 13) throw new Error(String(event));
+      return String(event);
+    };
+    const fail = (thrown: unknown) => `failed: ${(thrown as Error).message}`;
+    expect(await collect(createEventStream(endless, { ...plain, encode, fail }))).toEqual(all);
+    expect(left).toBe(true);
+  });
+
   test('turns an exception into its last event', async () => {
     const failing: Cancellable<number> = (async function* () {
       yield [1];

@@ -7,9 +7,10 @@ import {
   validate,
 } from 'graphql';
 import { GatewayError } from '../../../src/domain/error.ts';
-import { subscribe } from '../../../src/schema/subscribe.ts';
+import { Results, subscribe } from '../../../src/schema/subscribe.ts';
 import { content, finished, started } from '../../support/fake-gateway.ts';
 import { createHarness, type SchemaHarness } from '../../support/schema.ts';
+import { until } from '../../support/until.ts';
 
 const FIELDS = '__typename completionId sequence ... on ChatContentDelta { choice content }';
 const INPUT = { model: 'llama3.1:8b', messages: [{ role: 'USER', content: [{ text: 'Hello' }] }] };
@@ -171,7 +172,31 @@ test('leaving ends the exchange at once, while the next event is awaited', async
   if (!(Symbol.asyncIterator in stream)) throw new Error('refused');
   await stream.next();
   const pending = stream.next();
-  await stream.return(undefined);
+  await stream.return();
   expect(await pending).toMatchObject({ done: true });
   expect(harness.fake.running()).toBe(0);
 });
+
+test.each([
+  [
+    'at once',
+    () => {
+      throw new Error('broken');
+    },
+  ],
+  ['later', () => Promise.reject(new Error('broken'))],
+])(
+  'an execution that fails %s leaves the source, and is what there is instead of a result',
+  async (_when, execute) => {
+    let left = false;
+    const source = (async function* () {
+      try {
+        for (;;) yield 'event';
+      } finally {
+        left = true;
+      }
+    })();
+    await expect(new Results(source, execute).next()).rejects.toThrow('broken');
+    await until(() => left);
+  },
+);
