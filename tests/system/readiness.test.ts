@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, startGateway, TEST_KEY } from '../support/gateway.ts';
 import { type Header, type Meddling, startMeddler } from '../support/meddler.ts';
 import { startNginx } from '../support/nginx.ts';
@@ -298,10 +299,23 @@ describe('a single gateway that was never configured', () => {
 });
 
 describe('an outage', () => {
+  /** For every replica, so that the next outage is the only one. */
+  async function untilAllIsUp(): Promise<void> {
+    for (const { url } of stack.replicas) {
+      await eventually(`${url} has everything that it depends on`, async () => {
+        const { dependencies } = (await (await fetch(`${url}/ready`)).json()) as {
+          dependencies: Readonly<Record<string, { readonly state: string }>>;
+        };
+        return Object.values(dependencies).every(({ state }) => state === 'up');
+      });
+    }
+  }
+
   test('of Redis fails the check of Redis', async () => {
     await stack.redis.stop();
     const { code, failed } = await run(stack.url, REQUIRED);
     await stack.redis.start();
+    await untilAllIsUp();
     expect(Object.keys(failed)).toEqual(['services', 'Redis']);
     expect(failed['services']).toBe('/ready says that redis is down');
     expect(code).toBe(1);
@@ -311,6 +325,7 @@ describe('an outage', () => {
     await stack.postgres.stop();
     const { code, failed } = await run(stack.url, REQUIRED);
     await stack.postgres.start();
+    await untilAllIsUp();
     expect(Object.keys(failed)).toEqual(['services', 'database', 'authentication']);
     expect(failed['database']).toContain('9 × 503');
     expect(failed['database']).toContain('the ledger cannot be read');
