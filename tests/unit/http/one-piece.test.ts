@@ -55,8 +55,8 @@ test('what is written at once goes out in one piece, in its order, whatever it i
   expect(pieces).toEqual([whole]);
 });
 
-test('what is long arrives whole too, and each piece is told when it is on its way', async () => {
-  const { socket, reader } = await openPair();
+test('what is long is not copied and arrives whole too, and each piece is told when it is on its way', async () => {
+  const { socket, reader, pieces } = await openPair();
   const texts = ['short', 'é'.repeat(20_000), 'x'.repeat(1_000_000), 'short again'];
   const arrived = buffer(reader);
   const told: number[] = [];
@@ -66,6 +66,7 @@ test('what is long arrives whole too, and each piece is told when it is on its w
   socket.end();
   expect((await arrived).toString()).toBe(texts.join(''));
   expect(told).toEqual([0, 1, 2, 3]);
+  expect(pieces).toEqual([]);
 });
 
 test('a reader that is behind is felt, and gets everything once it reads', async () => {
