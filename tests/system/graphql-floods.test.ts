@@ -94,6 +94,9 @@ async function openSockets(): Promise<readonly WsClient[]> {
   return sockets;
 }
 
+/** The kernel takes megabytes for each reader, and of what went there copies are left until the next collection. */
+const STREAMED_BYTES = 192 * 1024 * 1024;
+
 /** How much memory something makes the process occupy in addition, at most. */
 async function growthDuring(act: () => Promise<unknown>): Promise<number> {
   const before = (await server.figures()).peakBytes;
@@ -155,6 +158,6 @@ test.each(READERS)('what streams to readers %s that do not read comes to rest', 
     };
     await eventually('the streams to come to rest', areAtRest, 10_000);
   });
-  expect(growth).toBeLessThan(GROWTH_BYTES);
+  expect(growth).toBeLessThan(STREAMED_BYTES);
   expect(await ask('{ hello }')).toBe(200);
 });
