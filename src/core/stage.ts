@@ -37,7 +37,7 @@ type Result<E> = IteratorResult<readonly E[], undefined>;
 type Asked<E> = Stage<E> & Required<Pick<Stage<E>, 'ask'>>;
 
 class Staged<E> implements Cancellable<E> {
-  /** Innermost first, as batches pass them; those that have been opened. */
+  /** Outermost first, as they are opened; batches pass them, and ends reach them, from the last one to the first. */
   readonly #stages: Stage<E>[];
   /** Of these, the ones that want to know, as there are several and each token asks all of them. Undefined: not known. */
   #asked: readonly Asked<E>[] | undefined;
@@ -45,6 +45,7 @@ class Staged<E> implements Cancellable<E> {
   #passed: readonly Stage<E>[];
   /** The stream within the innermost one, as long as that is to be opened. */
   #open: Open<E> | undefined;
+  #isBegun = false;
   #opening: Promise<void> | undefined;
   #within: AsyncIterator<readonly E[]> | undefined;
   #over = false;
@@ -70,12 +71,12 @@ class Staged<E> implements Cancellable<E> {
   }
 
   async return(): Promise<Result<E>> {
-    if (!this.#opening || this.#over) {
+    if (!this.#isBegun || this.#over) {
       this.#over = true;
       return DONE;
     }
     // Waited for, as what is still to be opened would otherwise be left open.
-    await this.#opening.catch(() => undefined);
+    await this.#opening?.catch(() => undefined);
     try {
       await this.#within?.return?.();
     } finally {
@@ -84,36 +85,49 @@ class Staged<E> implements Cancellable<E> {
     return DONE;
   }
 
-  async #begin(): Promise<Result<E>> {
-    let first: IteratorResult<readonly E[]>;
+  #begin(): Promise<Result<E>> {
+    const ask = () => (this.#within as AsyncIterator<readonly E[]>).next();
     try {
-      this.#opening ??= this.#openAll();
-      await this.#opening;
-      first = await (this.#within as AsyncIterator<readonly E[]>).next();
+      if (!this.#isBegun) {
+        this.#isBegun = true;
+        this.#opening = this.#openAll();
+      }
+      const first = this.#opening === undefined ? ask() : this.#opening.then(ask);
+      return first.then(this.#take, this.#refuse);
     } catch (thrown) {
       return this.#refuse(thrown);
     }
-    return this.#take(first);
   }
 
-  async #openAll(): Promise<void> {
+  /** @returns undefined where there is nothing to wait for. */
+  #openAll(): Promise<void> | undefined {
     for (let open = this.#open; open; open = this.#open) {
       this.#open = undefined;
-      this.#stages[0]?.ask?.();
-      const opened: Within<E> = open();
-      const within = opened instanceof Promise ? await opened : opened;
-      if (within instanceof Staged && !within.#opening) {
-        this.#stages.unshift(...within.#stages);
-        this.#open = within.#open;
-      } else this.#takeIn(within[Symbol.asyncIterator]());
+      this.#stages.at(-1)?.ask?.();
+      const opened = open();
+      if (opened instanceof Promise) {
+        return opened.then((within) => {
+          this.#enter(within);
+          return this.#openAll();
+        });
+      }
+      this.#enter(opened);
     }
+    return undefined;
+  }
+
+  #enter(within: AsyncIterable<readonly E[]>): void {
+    if (within instanceof Staged && !within.#isBegun) {
+      this.#stages.push(...within.#stages);
+      this.#open = within.#open;
+    } else this.#takeIn(within[Symbol.asyncIterator]());
   }
 
   /** Goes on with what is within a stream of stages, and with the stages in its place. */
   #takeIn(stream: AsyncIterator<readonly E[]>): AsyncIterator<readonly E[]> {
     let within = stream;
     if (stream instanceof Staged && stream.#within && !stream.#over) {
-      this.#stages.unshift(...stream.#stages);
+      this.#stages.push(...stream.#stages);
       within = stream.#within;
     }
     this.#asked = undefined;
@@ -131,13 +145,14 @@ class Staged<E> implements Cancellable<E> {
   readonly #take = (result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> => {
     if (result.done) return this.#end()?.then(() => DONE) ?? DONE;
     let batch = result.value;
-    for (const stage of this.#passed) {
-      if (!stage.pass) continue;
+    for (let at = this.#passed.length - 1; at >= 0; at--) {
+      const stage = this.#passed[at];
+      if (!stage?.pass) continue;
       try {
         batch = stage.pass(batch);
       } catch (thrown) {
         this.#within?.return?.().catch(() => undefined);
-        return this.#refuse(thrown, this.#stages.indexOf(stage));
+        return this.#refuse(thrown, at);
       }
     }
     return batch === result.value ? result : { done: false, value: batch };
@@ -145,24 +160,25 @@ class Staged<E> implements Cancellable<E> {
 
   /**
    * Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance.
-   * @param passed stages within the one that failed. To them the stream was left.
+   * @param failed where the stage is that failed, if one did. To those within it the stream was left.
    */
-  readonly #refuse = (thrown: unknown, passed = 0): Promise<never> => {
+  readonly #refuse = (thrown: unknown, failed = this.#stages.length): Promise<never> => {
     const closes = !this.#over;
     this.#over = true;
     let failure = thrown;
     const ends: Promise<void>[] = [];
-    for (const [index, stage] of this.#stages.entries()) {
+    for (let at = this.#stages.length - 1; at >= 0; at--) {
+      const stage = this.#stages[at];
       // What a stage throws itself comes in place of the failure, and keeps no other from being closed.
       try {
-        if (index >= passed && stage.fail) failure = stage.fail(failure);
+        if (at <= failed && stage?.fail) failure = stage.fail(failure);
       } catch (error) {
         failure = error;
       }
       if (closes) failure = closeInto(ends, stage) ?? failure;
     }
-    if (ends.length === 0) throw failure;
-    return Promise.all(ends).then(() => Promise.reject(failure));
+    const reject = () => Promise.reject(failure);
+    return ends.length === 0 ? reject() : Promise.all(ends).then(reject);
   };
 
   #end(): Promise<unknown> | undefined {
@@ -170,16 +186,18 @@ class Staged<E> implements Cancellable<E> {
     this.#over = true;
     const ends: Promise<void>[] = [];
     let failure: unknown;
-    for (const stage of this.#stages) failure = closeInto(ends, stage) ?? failure;
+    for (let at = this.#stages.length - 1; at >= 0; at--) {
+      failure = closeInto(ends, this.#stages[at]) ?? failure;
+    }
     if (failure !== undefined) throw failure;
     return ends.length < 2 ? ends[0] : Promise.all(ends);
   }
 }
 
 /** Closes a stage. @param ends gets what is to be waited for. @returns what the stage throws, if it does. */
-function closeInto(ends: Promise<void>[], stage: Pick<Stage<unknown>, 'close'>): unknown {
+function closeInto(ends: Promise<void>[], stage: Pick<Stage<unknown>, 'close'> | undefined): unknown {
   try {
-    const end = stage.close?.();
+    const end = stage?.close?.();
     if (end !== undefined) ends.push(end);
     return undefined;
   } catch (error) {

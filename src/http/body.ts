@@ -43,22 +43,6 @@ export function readJsonBody(
   scan: JsonScan,
   requireNoExcess: (excess: Excess | undefined) => void,
 ): Promise<unknown> {
-  return readBytes(req, maxBytes, (chunk) => requireNoExcess(scan.add(chunk))).then(parse);
-}
-
-function parse(bytes: Buffer): unknown {
-  // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
-  if (!isUtf8(bytes)) throw new UnreadableBody('The request body is not valid UTF-8.');
-  const text = bytes.toString('utf8');
-  try {
-    return JSON.parse(text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text);
-  } catch {
-    throw new UnreadableBody('The request body is not valid JSON.');
-  }
-}
-
-/** @param check of each part as it comes; throws where the rest need not come. */
-function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer) => void): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     const chunks: Buffer[] = [];
     let length = 0;
@@ -70,7 +54,7 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
       try {
         length += chunk.length;
         if (length > maxBytes) throw tooLarge(maxBytes);
-        check(chunk);
+        requireNoExcess(scan.add(chunk));
         chunks.push(chunk);
       } catch (error) {
         refused = true;
@@ -82,10 +66,26 @@ function readBytes(req: IncomingMessage, maxBytes: number, check: (chunk: Buffer
     const onEnd = () => {
       // The request lasts as long as its answer, and with its listeners would keep what they have read.
       req.off('data', onData).off('end', onEnd).off('close', onLeave).off('error', onLeave);
-      resolve(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks));
+      if (refused) return;
+      try {
+        resolve(parse(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
+      } catch (error) {
+        reject(error);
+      }
     };
     req.on('data', onData).on('end', onEnd).on('close', onLeave).on('error', onLeave);
   });
+}
+
+function parse(bytes: Buffer): unknown {
+  // Decoding would replace broken bytes silently, and the model would answer a text that nobody wrote.
+  if (!isUtf8(bytes)) throw new UnreadableBody('The request body is not valid UTF-8.');
+  const text = bytes.toString('utf8');
+  try {
+    return JSON.parse(text.charCodeAt(0) === BYTE_ORDER_MARK ? text.slice(1) : text);
+  } catch {
+    throw new UnreadableBody('The request body is not valid JSON.');
+  }
 }
 
 /** Reads on in the next turn of the event loop. Node would first read megabytes of each body that is there. */

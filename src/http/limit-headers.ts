@@ -1,5 +1,4 @@
 import type { LimitState, LimitsState } from '../domain/limit.ts';
-import type { HeaderList } from './header-list.ts';
 
 const REQUESTS = {
   limit: 'x-ratelimit-limit-requests',
@@ -26,10 +25,9 @@ export const LIMIT_HEADERS: readonly string[] = [
   MODE,
 ];
 
-/** A key's limits as headers; none for a key without limits. */
-export function limitHeaders(limits: LimitsState | undefined): HeaderList {
-  const headers: string[] = [];
-  if (!limits) return headers;
+/** Adds a key's limits to headers; none for a key without limits. */
+export function addLimitHeaders(headers: string[], limits: LimitsState | undefined): void {
+  if (!limits) return;
   const add = (names: typeof REQUESTS | typeof TOKENS | typeof CONCURRENT, state: LimitState | undefined) => {
     if (!state) return;
     headers.push(names.limit, String(state.limit));
@@ -40,7 +38,6 @@ export function limitHeaders(limits: LimitsState | undefined): HeaderList {
   add(TOKENS, limits.tokens);
   add(CONCURRENT, limits.concurrency);
   if (limits.mode === 'degraded') headers.push(MODE, 'degraded');
-  return headers;
 }
 
 /** A duration as Go prints it, which is what `x-ratelimit-reset-*` holds: `12ms`, `8.64s`, `6m0s`, `1h2m3s`. */

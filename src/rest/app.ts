@@ -104,7 +104,7 @@ function cors(origins: RestConfig['corsOrigins']): Handler {
   return (req, res, next) => {
     res.locals.headers.push(...corsHeaders(req, origins, EXPOSED_HEADERS));
     if (req.method !== 'OPTIONS') return next();
-    writeHead(res, 204, []);
+    writeHead(res, 204);
     res.end();
   };
 }

@@ -25,10 +25,15 @@ export function withBody(
         requireObject(body);
         req.next = undefined;
         return handle(body, res);
-      }, explain)
-      .catch((thrown: unknown) => fail(thrown, res))
-      // Not even the failure could be sent. Nobody is behind this who would hear of it.
-      .catch(() => res.destroy());
+      })
+      .catch((thrown: unknown) => {
+        try {
+          fail(explain(thrown), res);
+        } catch {
+          // Not even the failure could be sent. Nobody is behind this who would hear of it.
+          res.destroy();
+        }
+      });
   };
 }
 
@@ -41,6 +46,6 @@ function requireNoExcess(excess: Excess | undefined): void {
   if (excess) throw new GatewayError('invalid_request', `The request body ${excess.sentence}.`);
 }
 
-function explain(error: unknown): never {
-  throw error instanceof UnreadableBody ? new GatewayError('invalid_request', error.message) : error;
+function explain(error: unknown): unknown {
+  return error instanceof UnreadableBody ? new GatewayError('invalid_request', error.message) : error;
 }

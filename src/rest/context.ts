@@ -7,6 +7,7 @@ import { clientClosed } from '../domain/error.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
 import { requestIdOf } from '../http/request-id.ts';
+import { createHeaders } from './headers.ts';
 
 /** The use cases that REST offers. */
 export type RestGateway = Pick<
@@ -55,7 +56,7 @@ export interface Locals {
   principal?: Principal;
   /** What is being answered. Its head shows the limits as of the decision, whatever the outcome. */
   source?: { readonly limits: LimitsState | undefined };
-  /** Headers of the answer, besides those that every one has. Names and values in turn. */
+  /** Headers of the answer so far, names and values in turn. Empty once they are sent. */
   readonly headers: string[];
 }
 
@@ -76,12 +77,13 @@ export function createLocals(req: IncomingMessage, res: ServerResponse, clock: C
   res.on('close', () => {
     if (!res.writableFinished) leaving.abort(clientClosed());
   });
+  const requestId = requestIdOf(req);
   return {
-    requestId: requestIdOf(req),
+    requestId,
     clock,
     startedAt: clock.now(),
     signal: leaving,
-    headers: [],
+    headers: createHeaders(requestId),
   };
 }
 

@@ -1,5 +1,4 @@
-import type { HeaderList } from '../http/header-list.ts';
-import { LIMIT_HEADERS, limitHeaders } from '../http/limit-headers.ts';
+import { addLimitHeaders, LIMIT_HEADERS } from '../http/limit-headers.ts';
 import type { RestResponse } from './context.ts';
 
 /** What a browser's JavaScript may read besides the body. */
@@ -15,25 +14,31 @@ export const EXPOSED_HEADERS = [
   'openai-version',
 ].join(', ');
 
-/** Every answer has these, whatever its end. */
-const STANDARD_HEADERS: HeaderList = [
-  'openai-version',
-  '2020-10-01',
-  'X-Content-Type-Options',
-  'nosniff',
-  'X-Frame-Options',
-  'DENY',
-  'Referrer-Policy',
-  'no-referrer',
-];
+/** What every answer has, whatever its end. In one list, to which the others are added until it is sent. */
+export function createHeaders(requestId: string): string[] {
+  return [
+    'x-request-id',
+    requestId,
+    'openai-version',
+    '2020-10-01',
+    'X-Content-Type-Options',
+    'nosniff',
+    'X-Frame-Options',
+    'DENY',
+    'Referrer-Policy',
+    'no-referrer',
+  ];
+}
 
 /** Begins an answer, with all the headers that have come together for it. */
-export function writeHead(res: RestResponse, status: number, headers: HeaderList): void {
-  const { requestId, startedAt, clock, source, headers: own } = res.locals;
+export function writeHead(res: RestResponse, status: number): void {
+  const { startedAt, clock, source, headers } = res.locals;
   const processingMs = Math.max(0, Math.round(clock.now() - startedAt));
-  const first = ['x-request-id', requestId, 'openai-processing-ms', String(processingMs)];
-  // Put together in one go, as spreading them makes a larger array several times over.
-  res.writeHead(status, first.concat(STANDARD_HEADERS, own, limitHeaders(source?.limits), headers));
+  headers.push('openai-processing-ms', String(processingMs));
+  addLimitHeaders(headers, source?.limits);
+  res.writeHead(status, headers);
+  // The answer may go on for half an hour.
+  headers.length = 0;
 }
 
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */

@@ -11,15 +11,9 @@ export function send(
   headers: HeaderList = [],
 ): void {
   const length = String(Buffer.byteLength(body));
-  writeHead(res, status, [
-    'Content-Type',
-    contentType,
-    'Content-Length',
-    length,
-    'Cache-Control',
-    'no-store',
-    ...headers,
-  ]);
+  res.locals.headers.push('Content-Type', contentType, 'Content-Length', length, 'Cache-Control', 'no-store');
+  res.locals.headers.push(...headers);
+  writeHead(res, status);
   res.end(body);
 }
 

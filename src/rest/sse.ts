@@ -40,7 +40,8 @@ export class EventStream {
   /** Sends status and headers now, and from here on a comment whenever the stream was silent for `pingMs`. */
   open(): void {
     const res = this.#res;
-    writeHead(res, 200, STREAM_HEADERS);
+    res.locals.headers.push(...STREAM_HEADERS);
+    writeHead(res, 200);
     res.flushHeaders();
     res.on('close', () => this.#cancelPing?.());
     if (!res.destroyed) this.#armPing(this.#options.pingMs);

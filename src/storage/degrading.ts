@@ -1,5 +1,5 @@
 import { type Clock, LEASE_TTL_MS, type Limiter } from '../core/ports.ts';
-import type { Claim, Limits } from '../domain/limit.ts';
+import type { Claim, Decision, Limits } from '../domain/limit.ts';
 import type { MemoryLimiter } from './memory.ts';
 import type { Watch } from './watch.ts';
 
@@ -59,13 +59,19 @@ export function createDegradingLimiter(options: {
   const settleShared = (claim: Claim, tokens: number) => ask(claim.keyId, () => shared.settle(claim, tokens));
 
   return {
-    async claim(claim) {
-      const sent = watchOf(claim.keyId).isUp();
-      const exact = await ask(claim.keyId, () => shared.claim(claim));
-      const decision = exact === AWAY ? await local.claim(shareOf(claim, replicas)) : exact;
-      if (sent && decision.admitted) known.add(claim.id);
-      else if (sent && exact === AWAY) owe(claim, 0);
-      return decision;
+    claim(claim) {
+      const watch = watchOf(claim.keyId);
+      if (!watch.isUp()) return local.claim(shareOf(claim, replicas));
+      const take = (decision: Decision) => {
+        if (decision.admitted) known.add(claim.id);
+        return decision;
+      };
+      return shared.claim(claim).then(take, async (error: unknown) => {
+        watch.failed(error);
+        const decision = take(await local.claim(shareOf(claim, replicas)));
+        if (!decision.admitted) owe(claim, 0);
+        return decision;
+      });
     },
     async renew(claims) {
       const renewed = Promise.all(claims.map((claim) => ask(claim.keyId, () => shared.renew([claim]))));

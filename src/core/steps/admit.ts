@@ -23,7 +23,11 @@ export function admit(deps: AdmitDependencies): Step {
   return (next) => (request, call) => {
     if (isUnlimited(call.principal.limits)) return next(request, call);
     const admission = new Admission(deps, leases, call, toClaim(request, call));
-    return staged(() => admission.decided().then(() => next(request, call)), admission);
+    const open = (decision: Decision) => {
+      admission.take(decision);
+      return next(request, call);
+    };
+    return staged(() => deps.limiter.claim(admission.claim).then(open), admission);
   };
 }
 
@@ -31,28 +35,24 @@ class Admission implements Stage<InferenceEvent> {
   readonly #deps: AdmitDependencies;
   readonly #leases: Leases;
   readonly #call: Call;
-  readonly #claim: Claim;
+  readonly claim: Claim;
   #isHeld = false;
 
   constructor(deps: AdmitDependencies, leases: Leases, call: Call, claim: Claim) {
     this.#deps = deps;
     this.#leases = leases;
     this.#call = call;
-    this.#claim = claim;
+    this.claim = claim;
   }
 
-  /** Rejects with a GatewayError, `rate_limited` or `request_too_large`, or the signal's reason. */
-  decided(): Promise<void> {
-    return this.#deps.limiter.claim(this.#claim).then((decision) => this.#take(decision));
-  }
-
-  #take(decision: Decision): void {
+  /** @throws GatewayError `rate_limited` or `request_too_large`; the signal's reason. */
+  take(decision: Decision): void {
     this.#call.notes.limits = decision.state;
     if (!decision.admitted) {
       this.#deps.telemetry.limitHit(decision.refusedBy);
-      throw refusal(decision, this.#claim);
+      throw refusal(decision, this.claim);
     }
-    this.#leases.add(this.#claim);
+    this.#leases.add(this.claim);
     this.#isHeld = true;
     const { signal } = this.#call;
     if (signal.aborted) throw signal.reason;
@@ -61,10 +61,10 @@ class Admission implements Stage<InferenceEvent> {
   close(): undefined {
     if (!this.#isHeld) return;
     const { limiter, telemetry } = this.#deps;
-    this.#leases.delete(this.#claim);
+    this.#leases.delete(this.claim);
     const used = totalTokens(this.#call.notes.usage()) ?? 0;
     // Nobody waits for it: the answer is out, and a limiter whose store is away has its own way to catch up.
-    limiter.settle(this.#claim, used).catch((error: Error) => {
+    limiter.settle(this.claim, used).catch((error: Error) => {
       telemetry.log('warn', 'a claim could not be settled; its lease will expire', { error: error.message });
     });
   }

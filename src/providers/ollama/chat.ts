@@ -4,8 +4,8 @@ import type { ChatRequest } from '../../domain/chat.ts';
 import type { ChatEvent } from '../../domain/event.ts';
 import type { Model } from '../../domain/model.ts';
 import type { Visit, WatchedBackend } from './backend.ts';
-import type { OllamaClient } from './client.ts';
-import { ChatDecoder } from './decode.ts';
+import type { Call, OllamaClient } from './client.ts';
+import { type ChatContext, ChatDecoder } from './decode.ts';
 import { encodeChat, encodeInsertion, type Settings, withinStack } from './encode.ts';
 import type { BodyReader, Exchange } from './exchange.ts';
 
@@ -71,7 +71,7 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
       const failure = this.#decoder?.failure;
       if (failure) this.onFailure(failure);
       else if (this.#exchange) this.#exchange.read(this);
-      else if (this.#question) this.#begin(this.#question).catch((thrown) => this.onFailure(thrown));
+      else if (this.#question) this.#begin(this.#question);
     });
   }
 
@@ -111,24 +111,43 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
     this.#asked?.reject(thrown);
   }
 
-  async #begin({ find, request, settings }: Question): Promise<void> {
+  #begin(question: Question): void {
     this.#question = undefined;
+    try {
+      this.#put(question).then(
+        (exchange) => this.#take(exchange),
+        (thrown) => this.onFailure(thrown),
+      );
+    } catch (thrown) {
+      this.onFailure(thrown);
+    }
+  }
+
+  #put({ find, request, settings }: Question): Promise<Exchange> {
     const { backend, client } = find();
     this.#backend = backend;
     const model = backend.seen.models.get(request.model);
-    const { path, body, ...context } = withinStack(() => encode(request, model, settings));
+    const { path, body, warnings, forced, constrained, json } = withinStack(() =>
+      encode(request, model, settings),
+    );
     this.#decoder = new ChatDecoder({
-      ...context,
       model: request.model,
       backend: backend.seen.id,
+      warnings,
+      forced,
+      constrained,
+      json,
       parallelToolCalls: request.parallelToolCalls,
       logprobs: request.logprobs !== undefined,
       randomBytes,
     });
     const visit = backend.enter(this.#signal);
     this.#visit = visit;
-    const exchange = await client.open({ path, body }, visit.signal);
-    visit.answered();
+    return client.open({ path, body }, visit.signal);
+  }
+
+  #take(exchange: Exchange): void {
+    this.#visit?.answered();
     this.#exchange = exchange;
     // Left while nobody had anything to leave.
     if (this.#over) exchange.cancel();
@@ -153,15 +172,27 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
 }
 
 /** Where to send what, and what has to be known of it to read the answer. */
-function encode(request: ChatRequest, model: Model | undefined, settings: Settings) {
+interface Encoded
+  extends Pick<Call, 'path'>,
+    Pick<ChatContext, 'warnings' | 'forced' | 'constrained' | 'json'> {
+  readonly body: string;
+}
+
+function encode(request: ChatRequest, model: Model | undefined, settings: Settings): Encoded {
   const { suffix } = request;
   if (suffix !== undefined) {
     const { body, warnings } = encodeInsertion(request, suffix, model, settings);
-    const free = { constrained: false, json: false };
-    return { path: '/api/generate', body: JSON.stringify(body), warnings, ...free } as const;
+    return {
+      path: '/api/generate',
+      body: JSON.stringify(body),
+      warnings,
+      forced: undefined,
+      constrained: false,
+      json: false,
+    };
   }
-  const { body, ...rest } = encodeChat(request, model, settings);
+  const { body, warnings, forced } = encodeChat(request, model, settings);
   const constrained = body.format !== undefined;
   const json = constrained && !request.sampling.stop?.length;
-  return { path: '/api/chat', body: JSON.stringify(body), ...rest, constrained, json } as const;
+  return { path: '/api/chat', body: JSON.stringify(body), warnings, forced, constrained, json };
 }

@@ -13,7 +13,7 @@ export interface ChatContext {
   /** The backend's label. */
   readonly backend: string;
   readonly warnings: readonly string[];
-  readonly forced?: ForcedCall;
+  readonly forced?: ForcedCall | undefined;
   readonly parallelToolCalls: boolean;
   readonly logprobs: boolean;
   /** Whether the answer is held to a format, a forced call's included. */

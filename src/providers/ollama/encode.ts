@@ -158,14 +158,15 @@ const SHOWN = 'The tools returned these images.';
 function encodeMessages(messages: readonly Message[], warnings: string[]): WireMessage[] {
   const called = new Map<string, string>();
   const shown: string[] = [];
-  return messages.flatMap((message, index) => {
-    const encoded = encodeMessage(message, index, called, warnings);
-    if (message.role !== 'tool') return encoded;
+  const encoded: WireMessage[] = [];
+  for (const [index, message] of messages.entries()) {
+    encoded.push(encodeMessage(message, index, called, warnings));
+    if (message.role !== 'tool') continue;
     shown.push(...imagesOf(message.content));
     const isLast = messages[index + 1]?.role !== 'tool';
-    if (!isLast || shown.length === 0) return encoded;
-    return [encoded, { role: 'user', content: SHOWN, images: shown.splice(0) }];
-  });
+    if (isLast && shown.length > 0) encoded.push({ role: 'user', content: SHOWN, images: shown.splice(0) });
+  }
+  return encoded;
 }
 
 function imagesOf(parts: readonly (TextPart | ImagePart)[]): string[] {

@@ -24,9 +24,11 @@ export function parseBody<S extends z.ZodType>(schema: S, refusals: Refusals, bo
 
 function refuseUnsupported(refusals: Refusals, body: unknown): void {
   if (typeof body !== 'object' || body === null) return;
-  for (const [name, value] of Object.entries(body)) {
+  for (const name of Object.keys(body)) {
     const refusal = Object.hasOwn(refusals, name) ? refusals[name] : undefined;
-    if (!refusal || value === undefined || value === null || refusal.harmless?.(value)) continue;
+    if (!refusal) continue;
+    const value: unknown = Reflect.get(body, name);
+    if (value === undefined || value === null || refusal.harmless?.(value)) continue;
     throw new GatewayError('unsupported_parameter', `Unsupported parameter: '${name}'. ${refusal.reason}`, {
       param: name,
     });

@@ -8,7 +8,7 @@ import type { Principal } from '../../domain/principal.ts';
 import { authorizationOf } from '../../http/authorization.ts';
 import { type CorsOrigins, corsHeaders } from '../../http/cors.ts';
 import { appendHeaders } from '../../http/header-list.ts';
-import { LIMIT_HEADERS, limitHeaders } from '../../http/limit-headers.ts';
+import { addLimitHeaders, LIMIT_HEADERS } from '../../http/limit-headers.ts';
 import { requestIdOf } from '../../http/request-id.ts';
 import { readJson, requireJson } from './body.ts';
 import type { ServingLimits } from './limits.ts';
@@ -103,7 +103,9 @@ function createDecisionPlugin(): Plugin<object, Decided> {
       setParamsHandler(async () => {
         const { operation, res } = context;
         const result = await operation.run();
-        if (!res.headersSent) appendHeaders(res, limitHeaders(operation.limits));
+        const headers: string[] = [];
+        addLimitHeaders(headers, operation.limits);
+        if (!res.headersSent) appendHeaders(res, headers);
         return result;
       }),
     onResponse: ({ response: { headers } }) => {
