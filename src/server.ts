@@ -9,6 +9,7 @@ import {
 import type { Duplex } from 'node:stream';
 import { Bag } from './domain/bag.ts';
 import { writeInOnePiece } from './http/one-piece.ts';
+import { pathOf } from './http/path.ts';
 import { createTurns } from './http/turns.ts';
 
 export type UpgradeListener = (request: IncomingMessage, socket: Duplex, head: Buffer) => void;
@@ -218,7 +219,7 @@ function cutWhenStalled(response: ServerResponse, stallMs: number): void {
 }
 
 function handlerFor({ handlers, fallback }: ServerOptions, url: string): RequestListener {
-  const path = url.split('?', 1)[0] ?? '';
+  const path = pathOf(url);
   const mount = handlers.find(
     (candidate) => path === candidate.path || path.startsWith(`${candidate.path}/`),
   );

@@ -32,28 +32,33 @@ export function staged<E>(open: Open<E>, stage: Stage<E> = {}): Cancellable<E> {
 }
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+const NONE: never[] = [];
 
 type Result<E> = IteratorResult<readonly E[], undefined>;
 type Asked<E> = Stage<E> & Required<Pick<Stage<E>, 'ask'>>;
 
+/** Most are never asked for anything, as they become part of the one around them: what only that needs, it makes itself. */
 class Staged<E> implements Cancellable<E> {
+  readonly #stage: Stage<E>;
   /** Outermost first, as they are opened; batches pass them, and ends reach them, from the last one to the first. */
-  readonly #stages: Stage<E>[];
+  #stages: Stage<E>[] = NONE;
   /** Of these, the ones that want to know, as there are several and each token asks all of them. Undefined: not known. */
   #asked: readonly Asked<E>[] | undefined;
   /** Likewise. While it is not known, all of them. */
-  #passed: readonly Stage<E>[];
+  #passed: readonly Stage<E>[] = NONE;
   /** The stream within the innermost one, as long as that is to be opened. */
   #open: Open<E> | undefined;
   #isBegun = false;
   #opening: Promise<void> | undefined;
   #within: AsyncIterator<readonly E[]> | undefined;
   #over = false;
+  /** Two for the whole stream, and not for each batch. */
+  #onResult: ((result: IteratorResult<readonly E[]>) => Result<E> | Promise<Result<E>>) | undefined;
+  #onFailure: ((thrown: unknown) => Promise<never>) | undefined;
 
   constructor(open: Open<E>, stage: Stage<E>) {
     this.#open = open;
-    this.#stages = [stage];
-    this.#passed = this.#stages;
+    this.#stage = stage;
   }
 
   [Symbol.asyncIterator](): this {
@@ -67,7 +72,7 @@ class Staged<E> implements Cancellable<E> {
     if (within instanceof HandOver && within.tail) within = this.#takeIn(within.tail);
     this.#asked ??= this.#selectStages();
     for (const stage of this.#asked) stage.ask();
-    return within.next().then(this.#take, this.#refuse);
+    return within.next().then(this.#onResult, this.#onFailure);
   }
 
   async return(): Promise<Result<E>> {
@@ -90,10 +95,17 @@ class Staged<E> implements Cancellable<E> {
     try {
       if (!this.#isBegun) {
         this.#isBegun = true;
+        this.#stages = [this.#stage];
+        this.#passed = this.#stages;
+        // By way of names: a function that is assigned to a property where it is made V8 makes among the old objects.
+        const take = (result: IteratorResult<readonly E[]>) => this.#take(result);
+        const refuse = (thrown: unknown) => this.#refuse(thrown);
+        this.#onResult = take;
+        this.#onFailure = refuse;
         this.#opening = this.#openAll();
       }
       const first = this.#opening === undefined ? ask() : this.#opening.then(ask);
-      return first.then(this.#take, this.#refuse);
+      return first.then(this.#onResult, this.#onFailure);
     } catch (thrown) {
       return this.#refuse(thrown);
     }
@@ -118,7 +130,7 @@ class Staged<E> implements Cancellable<E> {
 
   #enter(within: AsyncIterable<readonly E[]>): void {
     if (within instanceof Staged && !within.#isBegun) {
-      this.#stages.push(...within.#stages);
+      this.#stages.push(within.#stage);
       this.#open = within.#open;
     } else this.#takeIn(within[Symbol.asyncIterator]());
   }
@@ -142,7 +154,7 @@ class Staged<E> implements Cancellable<E> {
     return [...this.#stages.filter((stage): stage is Asked<E> => stage.ask !== undefined)];
   }
 
-  readonly #take = (result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> => {
+  #take(result: IteratorResult<readonly E[]>): Result<E> | Promise<Result<E>> {
     if (result.done) return this.#end()?.then(() => DONE) ?? DONE;
     let batch = result.value;
     for (let at = this.#passed.length - 1; at >= 0; at--) {
@@ -156,13 +168,13 @@ class Staged<E> implements Cancellable<E> {
       }
     }
     return batch === result.value ? result : { done: false, value: batch };
-  };
+  }
 
   /**
    * Of what is being awaited while the stream is left, too: whether that or the leaving is done first is chance.
    * @param failed where the stage is that failed, if one did. To those within it the stream was left.
    */
-  readonly #refuse = (thrown: unknown, failed = this.#stages.length): Promise<never> => {
+  #refuse(thrown: unknown, failed = this.#stages.length): Promise<never> {
     const closes = !this.#over;
     this.#over = true;
     let failure = thrown;
@@ -179,7 +191,7 @@ class Staged<E> implements Cancellable<E> {
     }
     const reject = () => Promise.reject(failure);
     return ends.length === 0 ? reject() : Promise.all(ends).then(reject);
-  };
+  }
 
   #end(): Promise<unknown> | undefined {
     if (this.#over) return undefined;

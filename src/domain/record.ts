@@ -12,10 +12,10 @@ export interface UsageRecord {
   readonly protocol: Protocol;
   readonly operation: 'chat' | 'completion' | 'embedding';
   readonly model: string;
-  readonly backend?: string;
+  readonly backend?: string | undefined;
   readonly status: 'ok' | 'error' | 'cancelled';
-  readonly errorCode?: ErrorCode;
-  readonly finishReason?: FinishReason['unified'];
+  readonly errorCode?: ErrorCode | undefined;
+  readonly finishReason?: FinishReason['unified'] | undefined;
   readonly streamed: boolean;
   readonly usage: Usage;
   readonly timings: Timings;

@@ -2,12 +2,12 @@ import type { RequestListener } from 'node:http';
 import { type NextFunction, type Request, type Response, Router } from 'express';
 import { GatewayError } from '../domain/error.ts';
 import { corsHeaders } from '../http/cors.ts';
+import { pathOf } from '../http/path.ts';
 import { requirePrincipal } from './auth.ts';
 import { type BodyHandler, withBody } from './body.ts';
 import {
   createLocals,
   type Handler,
-  pathOf,
   type RestConfig,
   type RestOptions,
   type RestRequest,
@@ -120,7 +120,7 @@ function refuseMethod(methods: Methods): Handler {
     res.locals.headers.push('Allow', allowed.join(', '));
     throw new GatewayError(
       'method_not_allowed',
-      `Not allowed to ${req.method} on ${pathOf(req).slice(0, 200)}.`,
+      `Not allowed to ${req.method} on ${pathOf(req.url).slice(0, 200)}.`,
     );
   };
 }
@@ -129,7 +129,7 @@ function refuseMethod(methods: Methods): Handler {
 const STORED_RESPONSES = /^\/v1\/(?:responses|conversations)(?:\/|$)/;
 
 const refusePath: Handler = (req) => {
-  const path = pathOf(req);
+  const path = pathOf(req.url);
   const advice = STORED_RESPONSES.test(path)
     ? '. Responses are not stored: POST /v1/responses takes the whole conversation each time.'
     : '';

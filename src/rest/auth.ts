@@ -1,7 +1,8 @@
 import type { Gateway } from '../core/gateway.ts';
 import type { Principal } from '../domain/principal.ts';
 import { authorizationOf } from '../http/authorization.ts';
-import { type Handler, pathOf } from './context.ts';
+import { pathOf } from '../http/path.ts';
+import type { Handler } from './context.ts';
 
 /** Everything needs a key, except these exact paths. */
 export const PUBLIC_PATHS: readonly string[] = [
@@ -21,7 +22,7 @@ export const PUBLIC_PATHS: readonly string[] = [
  */
 export function requirePrincipal(gateway: Pick<Gateway, 'authenticate'>): Handler {
   return (req, res, next) => {
-    if (PUBLIC_PATHS.includes(pathOf(req))) return next();
+    if (PUBLIC_PATHS.includes(pathOf(req.url))) return next();
     const admit = (principal: Principal) => {
       res.locals.principal = principal;
       next();

@@ -57,7 +57,7 @@ export interface Locals {
   /** What is being answered. Its head shows the limits as of the decision, whatever the outcome. */
   source?: { readonly limits: LimitsState | undefined };
   /** Headers of the answer so far, names and values in turn. Empty once they are sent. */
-  readonly headers: string[];
+  headers: string[];
 }
 
 /** Node's own messages with what the router and the handlers before this one have added. */
@@ -85,11 +85,6 @@ export function createLocals(req: IncomingMessage, res: ServerResponse, clock: C
     signal: leaving,
     headers: createHeaders(requestId),
   };
-}
-
-/** The path of a request, as it was sent. */
-export function pathOf({ url }: RestRequest): string {
-  return url.split('?', 1)[0] ?? '';
 }
 
 /** The caller. Only for routes behind `requirePrincipal`. */

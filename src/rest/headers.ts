@@ -38,7 +38,7 @@ export function writeHead(res: RestResponse, status: number): void {
   addLimitHeaders(headers, source?.limits);
   res.writeHead(status, headers);
   // The answer may go on for half an hour.
-  headers.length = 0;
+  res.locals.headers = [];
 }
 
 /** Sentences for people, in one header. What cannot stand in a header becomes `?`. */

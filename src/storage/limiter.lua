@@ -5,7 +5,7 @@
 --         expiry  sorted set: request -> when it is forgotten. A running one has a lease, which renewals prolong.
 --                 A settled one is in here alone, so that a claim or settlement that arrives late changes nothing.
 --   ARGV  the length of a lease in ms; as JSON, the limits on requests, tokens and concurrency (-1: none); and a JSON
---         array of operations, which are done in their order. Each is an object: its kind, the request and tokens
+--         array of operations, which are done in their order. Each is an array: its kind, the request and tokens
 --         (-1: unknown)
 --   Reply a JSON array with an element for each operation. Of `claim` and `peek` it is five numbers: the limit that
 --         refuses (0: none), ms to wait (-1: never), requests out, tokens out, running requests. Else it is 0.
@@ -142,7 +142,7 @@ local KINDS = { claim = claim, settle = settle, renew = renew, peek = peek }
 sweep()
 local replies = {}
 for index, operation in ipairs(cjson.decode(ARGV[3])) do
-  request, tokens = operation.request, operation.tokens
-  replies[index] = KINDS[operation.kind](load())
+  request, tokens = operation[2], operation[3]
+  replies[index] = KINDS[operation[1]](load())
 end
 return '[' .. table.concat(replies, ',') .. ']'

@@ -15,11 +15,7 @@ import { atTurnEnd, type Connection } from './connection.ts';
 import type { Ask } from './silence.ts';
 
 /** What is to be done, as `limiter.lua` reads it. */
-interface Operation {
-  readonly kind: 'claim' | 'settle' | 'renew' | 'peek';
-  readonly request: string;
-  readonly tokens: number;
-}
+type Operation = readonly [kind: 'claim' | 'settle' | 'renew' | 'peek', request: string, tokens: number];
 
 /** What it answers to `claim` and `peek`. Of the others nothing is to be known. */
 type Reply = readonly [refusedBy: number, waitMs: number, requests: number, tokens: number, active: number];
@@ -39,14 +35,14 @@ class Batch {
   }
 
   /** Resolves when all of them are done: one promise for those of which nothing else is to be known. */
-  add(kind: Operation['kind'], request: string, tokens: number): Promise<readonly Reply[]> {
-    this.operations.push({ kind, request, tokens });
+  add(kind: Operation[0], request: string, tokens: number): Promise<readonly Reply[]> {
+    this.operations.push([kind, request, tokens]);
     return this.#replies.promise;
   }
 
   /** @returns what `read` makes of the reply. */
   ask<T>(
-    kind: Operation['kind'],
+    kind: Operation[0],
     request: string,
     tokens: number,
     read: (reply: Reply, bounds: Bounds) => T,

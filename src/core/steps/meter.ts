@@ -75,20 +75,17 @@ class Meter implements Stage<InferenceEvent> {
 /** The last event with what only the gateway can know of the request's time, and the usage that the limits settle by. */
 function completed(event: InferenceEvent, call: Call, now: number): InferenceEvent {
   if (event.type !== 'finished') return event;
-  return { ...event, usage: call.notes.usage(), timings: { ...event.timings, ...ownTimings(call, now) } };
+  return { ...event, usage: call.notes.usage(), timings: timingsOf(call, now) };
 }
 
-function ownTimings(call: Call, now: number): Timings {
-  const { firstTokenAt } = call.notes;
-  return {
-    ...(firstTokenAt !== undefined && { firstTokenMs: firstTokenAt - call.startedAt }),
-    totalMs: now - call.startedAt,
-  };
+function timingsOf({ notes, startedAt }: Call, now: number): Timings {
+  const { finished, firstTokenAt } = notes;
+  const firstTokenMs = firstTokenAt === undefined ? undefined : firstTokenAt - startedAt;
+  return { ...finished?.timings, firstTokenMs, totalMs: now - startedAt };
 }
 
 function toRecord(call: Call, model: string, failure: GatewayError | undefined, now: number): UsageRecord {
   const { notes } = call;
-  const reason = notes.finished?.reasons[0]?.unified;
   return {
     id: call.id,
     requestId: call.requestId,
@@ -96,13 +93,13 @@ function toRecord(call: Call, model: string, failure: GatewayError | undefined, 
     protocol: call.protocol,
     operation: call.operation,
     model,
-    ...(notes.backend !== undefined && { backend: notes.backend }),
+    backend: notes.backend,
     status: failure === undefined ? 'ok' : failure.code === 'client_closed' ? 'cancelled' : 'error',
-    ...(failure !== undefined && { errorCode: failure.code }),
-    ...(reason !== undefined && { finishReason: reason }),
+    errorCode: failure?.code,
+    finishReason: notes.finished?.reasons[0]?.unified,
     streamed: call.streamed,
     usage: notes.usage(),
-    timings: { ...notes.finished?.timings, ...ownTimings(call, now) },
+    timings: timingsOf(call, now),
     startedAt: new Date(call.startedAt),
   };
 }

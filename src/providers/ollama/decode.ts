@@ -309,20 +309,12 @@ function decodeFinished(line: WireObject, reason: FinishReason, exactQueue: bool
     exactQueue && totalMs !== undefined && promptMs !== undefined && evalMs !== undefined
       ? Math.max(0, totalMs - (loadMs ?? 0) - promptMs - evalMs)
       : undefined;
+  const tokensPerSecond = completionTokens && evalMs ? (completionTokens * 1000) / evalMs : undefined;
   return {
     type: 'finished',
     reasons: [reason],
-    usage: {
-      ...(promptTokens !== undefined && { promptTokens }),
-      ...(completionTokens !== undefined && { completionTokens }),
-      ...(cachedTokens !== undefined && { cachedTokens }),
-    },
-    timings: {
-      ...(queueMs !== undefined && { queueMs }),
-      ...(loadMs !== undefined && { loadMs }),
-      ...(promptMs !== undefined && { promptMs }),
-      ...(completionTokens && evalMs && { tokensPerSecond: (completionTokens * 1000) / evalMs }),
-    },
+    usage: { promptTokens, completionTokens, cachedTokens },
+    timings: { queueMs, loadMs, promptMs, tokensPerSecond },
   };
 }
 

@@ -6,6 +6,7 @@ import type { Clock } from '../../core/ports.ts';
 import { authorizationOf } from '../../http/authorization.ts';
 import type { CorsOrigins } from '../../http/cors.ts';
 import type { JsonBounds } from '../../http/json-bounds.ts';
+import { pathOf } from '../../http/path.ts';
 import { addressOf, createCap } from './caps.ts';
 import { CLOSE, type Connection, createConnection } from './connection.ts';
 import { withOwnIds } from './operation-ids.ts';
@@ -119,7 +120,7 @@ function refuses(
   { url, headers: { origin } }: IncomingMessage,
   { path, corsOrigins }: WebSocketOptions,
 ): number | undefined {
-  if (url?.split('?', 1)[0] !== path) return 404;
+  if (pathOf(url) !== path) return 404;
   // Browsers let any page open a WebSocket anywhere, and only say where it came from.
   const isForeign = origin !== undefined && corsOrigins !== '*' && !corsOrigins.includes(origin);
   return isForeign ? 403 : undefined;

@@ -9,6 +9,7 @@ import { authorizationOf } from '../../http/authorization.ts';
 import { type CorsOrigins, corsHeaders } from '../../http/cors.ts';
 import { appendHeaders } from '../../http/header-list.ts';
 import { addLimitHeaders, LIMIT_HEADERS } from '../../http/limit-headers.ts';
+import { pathOf } from '../../http/path.ts';
 import { requestIdOf } from '../../http/request-id.ts';
 import { readJson, requireJson } from './body.ts';
 import type { ServingLimits } from './limits.ts';
@@ -209,7 +210,7 @@ function cutWhenUnread(res: ServerResponse, { clock, limits }: HttpOptions): voi
  * edited into the page's address, as `?query=`.
  */
 function isVisit({ method, url = '', headers }: IncomingMessage, { path, production }: HttpOptions): boolean {
-  return !production && method === 'GET' && url.split('?', 1)[0] === path && wantsPage(headers.accept);
+  return !production && method === 'GET' && pathOf(url) === path && wantsPage(headers.accept);
 }
 
 function setStandardHeaders(res: ServerResponse, requestId: string): void {
