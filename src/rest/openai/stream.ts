@@ -15,15 +15,20 @@ export interface ChunkOptions extends Stamp {
 /** A choice of a chunk without log probabilities and without an end. */
 const PLAIN = '"logprobs":null,"finish_reason":null}';
 
+/** What ends every chunk but the last ones, and what comes after the text of a token. */
+const ENDS = {
+  plain: endsWith(']}'),
+  withUsage: endsWith('],"usage":null}'),
+};
+
 /**
  * Events as `chat.completion.chunk` frames. A token costs one JSON encoding of its text between two strings that are
- * made once, as this is the hot path of the whole gateway.
+ * made once, as this is the hot path of the whole gateway. These are joined: a text that was put together in any other way
+ * is a tree to V8, and walked anew for each frame that it becomes a part of.
  */
 export class ChatEncoder implements StreamEncoder<ChatEvent> {
   readonly #options: ChunkOptions;
-  /** What ends every chunk but the last ones. */
-  readonly #closing: string;
-  readonly #afterText: string;
+  readonly #ends: (typeof ENDS)['plain'];
   /** What comes before the text of a token, for each choice. Empty until the model is known. */
   readonly #beforeText: string[] = [];
   readonly #warnings: string[];
@@ -33,8 +38,7 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
   constructor(options: ChunkOptions) {
     this.#options = options;
     this.#warnings = [...options.warnings];
-    this.#closing = options.includeUsage ? '],"usage":null}' : ']}';
-    this.#afterText = `},${PLAIN}${this.#closing}\n\n`;
+    this.#ends = options.includeUsage ? ENDS.withUsage : ENDS.plain;
   }
 
   encode(event: ChatEvent): string {
@@ -65,7 +69,7 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
   }
 
   #chunk(choice: number, delta: string, rest = PLAIN): string {
-    return frame(`${this.#opening}{"index":${choice},"delta":${delta},${rest}${this.#closing}`);
+    return frame(`${this.#opening}{"index":${choice},"delta":${delta},${rest}${this.#ends.closing}`);
   }
 
   #start({ model, warnings }: Started): string {
@@ -75,14 +79,14 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
     this.#opening = `{${stamp},"model":${encodeJson(model)},"choices":[`;
     let frames = '';
     for (let choice = 0; choice < choices; choice++) {
-      this.#beforeText[choice] = `data: ${this.#opening}{"index":${choice},"delta":{"content":`;
+      this.#beforeText[choice] = ['data: ', this.#opening, `{"index":${choice},"delta":{"content":`].join('');
       frames += this.#chunk(choice, '{"role":"assistant","content":"","refusal":null}');
     }
     return frames;
   }
 
   #content({ choice, text, logprobs }: Content): string {
-    if (!logprobs) return this.#beforeText[choice] + encodeJson(text) + this.#afterText;
+    if (!logprobs) return this.#beforeText[choice] + encodeJson(text) + this.#ends.afterText;
     const encoded = encodeJson({ content: logprobs.map(encodeLogprob), refusal: null });
     return this.#chunk(
       choice,
@@ -108,7 +112,7 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
       const end = `"logprobs":null,"finish_reason":"${encodeFinishReason(reason)}"}`;
       const isLast = !includeUsage && choice === reasons.length - 1;
       frames += frame(
-        `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${ending}` : this.#closing}`,
+        `${this.#opening}{"index":${choice},"delta":{},${end}${isLast ? `],${ending}` : this.#ends.closing}`,
       );
     }
     if (includeUsage) {
@@ -118,6 +122,10 @@ export class ChatEncoder implements StreamEncoder<ChatEvent> {
     this.#isFinished = true;
     return frames;
   }
+}
+
+function endsWith(closing: string) {
+  return { closing, afterText: ['},', PLAIN, closing, '\n\n'].join('') };
 }
 
 /** In place of `[DONE]`. */
