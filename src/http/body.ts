@@ -66,7 +66,6 @@ export function readJsonBody(
     const onEnd = () => {
       // The request lasts as long as its answer, and with its listeners would keep what they have read.
       req.off('data', onData).off('end', onEnd).off('close', onLeave).off('error', onLeave);
-      if (refused) return;
       try {
         resolve(parse(chunks.length === 1 && chunks[0] ? chunks[0] : Buffer.concat(chunks)));
       } catch (error) {

@@ -216,6 +216,18 @@ describe('a stage around a stage', () => {
   });
 });
 
+test('a stage that is left while the stream within it is being opened leaves that stream too', async () => {
+  const { stream: within, left } = createSource([[1]]);
+  const opened = Promise.withResolvers<typeof within>();
+  const stream = staged<number>(() => opened.promise);
+  const next = stream.next();
+  const leaves = stream.return?.();
+  opened.resolve(within);
+  await leaves;
+  expect(left()).toBe(1);
+  await next;
+});
+
 test('a beginning that is left while it ends leaves the stream that it ends with, and gives none of it', async () => {
   const { stream: rest, left } = createSource([[2]]);
   const ends = Promise.withResolvers<void>();
