@@ -164,7 +164,7 @@ class Staged<E> implements Cancellable<E> {
         batch = stage.pass(batch);
       } catch (thrown) {
         this.#within?.return?.().catch(() => undefined);
-        return this.#refuse(thrown, at);
+        return this.#refuse(thrown, this.#stages.indexOf(stage));
       }
     }
     return batch === result.value ? result : { done: false, value: batch };

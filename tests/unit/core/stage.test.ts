@@ -216,6 +216,29 @@ describe('a stage around a stage', () => {
   });
 });
 
+test('whoever is around a stage that fails at a later batch hears of it, whether or not others take part in batches', async () => {
+  const heard: string[] = [];
+  const hears = (name: string): Stage<number> => ({
+    fail(thrown) {
+      heard.push(name);
+      return thrown;
+    },
+  });
+  const failing: Stage<number> = {
+    pass(batch) {
+      if (batch.includes(2)) throw new Error('too much');
+      return batch;
+    },
+  };
+  const { stream: within } = createSource([[1], [2]]);
+  const innermost = () => staged<number>(() => within, hears('within'));
+  const middle = () => staged<number>(innermost, failing);
+  const stream = staged<number>(() => staged<number>(middle, hears('around')), hears('outermost'));
+  await stream.next();
+  await expect(stream.next()).rejects.toThrow('too much');
+  expect(heard).toEqual(['around', 'outermost']);
+});
+
 test('a stage that is left while the stream within it is being opened leaves that stream too', async () => {
   const { stream: within, left } = createSource([[1]]);
   const opened = Promise.withResolvers<typeof within>();
