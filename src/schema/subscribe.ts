@@ -55,7 +55,7 @@ export class Results implements AsyncIterableIterator<ExecutionResult, undefined
   }
 
   next(): Promise<IteratorResult<ExecutionResult, undefined>> {
-    return this.#source.next().then(this.#show).catch(this.#leave);
+    return this.#source.next().then(this.#show, this.#leave);
   }
 
   async return(): Promise<IteratorReturnResult<undefined>> {
@@ -65,8 +65,12 @@ export class Results implements AsyncIterableIterator<ExecutionResult, undefined
 
   readonly #show = (event: IteratorResult<unknown>) => {
     if (event.done) return DONE;
-    const result = this.#execute(event.value);
-    return result instanceof Promise ? result.then(inIteration) : inIteration(result);
+    try {
+      const result = this.#execute(event.value);
+      return result instanceof Promise ? result.then(inIteration, this.#leave) : inIteration(result);
+    } catch (thrown) {
+      return this.#leave(thrown);
+    }
   };
 
   /** The source would go on, where it is not what has failed. */
@@ -121,21 +125,14 @@ function createEventExecutor(args: ValidatedSubscriptionArgs): Execute {
   }
   return (event) => {
     const plan = isObjectLike(event) && plans.get(event['__typename']);
-    return plan ? { data: nameless(rootName, show(event, plan)) } : executeWhole(event);
+    return plan ? { data: { [rootName]: show(event, plan) } } : executeWhole(event);
   };
 }
 
 function show(event: Readonly<Record<string, unknown>>, plan: Plan): Record<string, unknown> {
-  const shown: Record<string, unknown> = Object.create(null);
+  const shown: Record<string, unknown> = {};
   for (const [name, property] of plan) shown[name] = event[property];
   return shown;
-}
-
-/** An object without a prototype, as a client may call a field anything. */
-function nameless(name: string, value: unknown): Record<string, unknown> {
-  const object: Record<string, unknown> = Object.create(null);
-  object[name] = value;
-  return object;
 }
 
 function onlyField({ selections }: SelectionSetNode): FieldNode | undefined {
@@ -157,9 +154,11 @@ function planFor(
       // `@skip`, `@include` and whatever else may come are the executor's.
       if (selection.directives?.length) return false;
       if (selection.kind === 'Field') {
+        const name = selection.alias?.value ?? selection.name.value;
         const property = propertyOf(type, selection.name.value);
-        if (property === undefined) return false;
-        plan.set(selection.alias?.value ?? selection.name.value, property);
+        // The executor's objects have no prototype that could be set, but are twice as dear.
+        if (property === undefined || name === '__proto__') return false;
+        plan.set(name, property);
         return true;
       }
       if (selection.kind === 'FragmentSpread') {

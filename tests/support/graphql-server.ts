@@ -1,5 +1,11 @@
 /** The serving of GraphQL alone: a small schema over a scripted gateway, on a free port. */
-import { buildSchema, type GraphQLFieldResolver, GraphQLObjectType, type GraphQLSchema } from 'graphql';
+import {
+  buildSchema,
+  GraphQLError,
+  type GraphQLFieldResolver,
+  GraphQLObjectType,
+  type GraphQLSchema,
+} from 'graphql';
 import { type Client, createClient } from 'graphql-ws';
 import { WebSocket } from 'ws';
 import { systemClock } from '../../src/clock.ts';
@@ -54,6 +60,7 @@ const SDL = /* GraphQL */ `
     "Says what the test says, until one side has had enough."
     said: String
     breaks: String
+    refuses: String
   }
 `;
 
@@ -294,6 +301,13 @@ function createTinySchema() {
         [Symbol.asyncIterator]: () => ({
           next: async () => {
             throw new TypeError('a secret prompt broke it');
+          },
+        }),
+      }),
+      refuses: () => ({
+        [Symbol.asyncIterator]: () => ({
+          next: async () => {
+            throw new GraphQLError('Not here.', { extensions: { code: 'NOT_HERE', http: { status: 418 } } });
           },
         }),
       }),

@@ -34,8 +34,11 @@ export interface Connection {
   /** Operations under way; aborted when the connection begins to end. */
   readonly operations: Bag<AbortController>;
   readonly closing: boolean;
-  /** Resolves when the message is on its way: that the reader is slow is felt here. */
-  send(data: string): Promise<void>;
+  /**
+   * @returns undefined where the message is on its way already, and else what resolves when it is: that the reader is slow
+   * is felt here.
+   */
+  send(data: string): Promise<void> | undefined;
   /** Ends every operation at once, and then the connection, by the closing handshake if the client takes part. */
   close(why: CloseReason, operationsEnd?: Error): void;
   onMessage(listener: (data: string) => Promise<void>): void;
@@ -82,16 +85,13 @@ export function createConnection(
     get closing() {
       return closing;
     },
-    send: (data) =>
-      new Promise((resolve) => {
-        if (socket.readyState !== socket.OPEN) return resolve();
-        stall.sending();
-        // Where it could not be sent the connection is ending, and that ends whatever sends.
-        socket.send(data, () => {
-          stall.sent();
-          resolve();
-        });
-      }),
+    send(data) {
+      if (socket.readyState !== socket.OPEN) return undefined;
+      stall.sending();
+      // Where it could not be sent the connection is ending, and that ends whatever sends.
+      socket.send(data, stall.sent);
+      return socket.bufferedAmount === 0 ? undefined : stall.allSent();
+    },
     close,
     onMessage(listener) {
       socket.on('message', (data: RawData, isBinary: boolean) => {
@@ -119,6 +119,7 @@ function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
   /** When something has arrived last, or was the only thing on its way. */
   let movedAt = 0;
   let cancel: (() => void) | undefined;
+  let waiting: PromiseWithResolvers<void> | undefined;
   const look = () => {
     cancel = undefined;
     if (pending === 0) return;
@@ -135,6 +136,14 @@ function createStallGuard(stallMs: number, clock: Clock, act: () => void) {
     sent() {
       pending--;
       movedAt = clock.now();
+      if (pending > 0) return;
+      waiting?.resolve();
+      waiting = undefined;
+    },
+    /** Resolves when nothing is on its way. */
+    allSent() {
+      waiting ??= Promise.withResolvers();
+      return waiting.promise;
     },
     pending: () => pending,
     cancel: () => cancel?.(),

@@ -1,9 +1,16 @@
+import type { ExecutionResult } from 'graphql';
 import { CLOSE, type Connection } from './connection.ts';
 
 /** The longest id of an operation, in characters. Every message about the operation repeats it. */
 export const MAX_ID_LENGTH = 256;
 /** How graphql-ws writes the messages about an operation. */
 const ABOUT_OPERATION = /^\{"id":"(\d+)","type":"(\w+)"/;
+
+/** What goes over a connection, in the terms of graphql-ws and its ids. */
+export interface Messages extends Pick<Connection, 'send' | 'onMessage'> {
+  /** One result of an operation. Resolves as `Connection.send` does. */
+  next(ownId: string, result: ExecutionResult): Promise<void> | undefined;
+}
 
 interface OperationId {
   readonly id: string;
@@ -17,7 +24,7 @@ interface OperationId {
  * that time the client may have given the id to another operation, which would be the one that is removed: it could not be
  * stopped any more. What is sent for an operation that its client has completed goes nowhere.
  */
-export function withOwnIds(connection: Connection): Pick<Connection, 'send' | 'onMessage'> {
+export function withOwnIds(connection: Connection): Messages {
   /** By the client's id, and by its own. */
   const own = new Map<string, string>();
   const clients = new Map<string, OperationId>();
@@ -56,9 +63,14 @@ export function withOwnIds(connection: Connection): Pick<Connection, 'send' | 'o
       const [start = '', ownId = '', type] = ABOUT_OPERATION.exec(data) ?? [];
       if (start === '') return connection.send(data);
       const client = clients.get(ownId);
-      if (!client) return Promise.resolve();
+      if (!client) return undefined;
       if (type !== 'next') remove(ownId);
       return connection.send(`{"id":${client.json},"type":"${type}"${data.slice(start.length)}`);
+    },
+    next(ownId, result) {
+      const client = clients.get(ownId);
+      if (!client) return undefined;
+      return connection.send(`{"id":${client.json},"type":"next","payload":${JSON.stringify(result)}}`);
     },
     onMessage: (listener) =>
       connection.onMessage((data) => {

@@ -14,6 +14,7 @@ import { createCap } from './caps.ts';
 import { CLOSE, type Connection } from './connection.ts';
 import type { SocketLimits } from './limits.ts';
 import type { Operation, Operations, ResultStream } from './operation.ts';
+import type { Messages } from './operation-ids.ts';
 import type { Params } from './params.ts';
 import { encodeFailure, encodeRefusal, logBug, refusal } from './refusal.ts';
 
@@ -29,6 +30,7 @@ export interface ProtocolOptions {
 /** What is known of a socket; `extra` in the terms of graphql-ws. */
 export interface Extra {
   readonly connection: Connection;
+  readonly messages: Messages;
   /** From the upgrade's `Authorization`, for clients that can send headers. */
   readonly authorization: string | undefined;
   /** Operations that came during a drain, on a socket that others keep open. */
@@ -57,13 +59,13 @@ export function createProtocol(options: ProtocolOptions) {
     onPing({ extra: { connection } }, payload) {
       if (JSON.stringify(payload ?? {}).length > limits.pingPayload) connection.close(CLOSE.pingTooLarge);
     },
-    async onSubscribe({ extra }, _id, payload) {
+    async onSubscribe({ extra }, id, payload) {
       const requestId = createRequestId();
       try {
         const params = await admit(extra, payload, options);
         // graphql-ws keeps it until the operation ends, and has no more use for it than we have.
         for (const name of Object.keys(payload)) Reflect.deleteProperty(payload, name);
-        const { args, results } = begin(extra, params, requestId, options);
+        const { args, results } = begin(extra, params, { id, requestId }, options);
         begun.set(args, results);
         return args;
       } catch (thrown) {
@@ -143,10 +145,10 @@ async function admit(
 function begin(
   extra: Extra,
   params: Params,
-  requestId: string,
+  { id, requestId }: { readonly id: string; readonly requestId: string },
   { operations, draining }: ProtocolOptions,
 ): { readonly args: ExecutionArgs; readonly results: ResultStream } {
-  const { connection, held } = extra;
+  const { connection, messages, held } = extra;
   const leaving = new AbortController();
   const caller = {
     get principal() {
@@ -158,7 +160,8 @@ function begin(
   const operation = operations.prepare(params, caller);
   if (draining.aborted) return { args: operation.args, results: hold(held) };
   connection.operations.add(leaving);
-  const results = runOnDemand(operation, leaving, () => {
+  const send = (result: ExecutionResult) => messages.next(id, result);
+  const results = runOnDemand(operation, leaving, send, () => {
     connection.operations.delete(leaving);
     // The last message of the operation is still to go out.
     if (draining.aborted) setImmediate(closeIfIdle, connection);
@@ -174,8 +177,16 @@ function principalOf({ principal }: Extra): Principal {
 /**
  * The results of an operation, which begins when the first is asked for. Every operation looks like a stream to
  * graphql-ws, because a stream is what it lets clients cancel. Leaving it aborts the operation, whatever is awaited.
+ *
+ * @param send takes what is only to be sent, as the results of a stream are while all goes well. What graphql-ws does for
+ * each of them costs as much as to encode it.
  */
-function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () => void): ResultStream {
+function runOnDemand(
+  operation: Operation,
+  leaving: AbortController,
+  send: (result: ExecutionResult) => Promise<void> | undefined,
+  onEnd: () => void,
+): ResultStream {
   let stream: ResultStream | undefined;
   let single = false;
   let left = false;
@@ -183,12 +194,20 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
     const result = await operation.run();
     if (Symbol.asyncIterator in result) {
       stream = result;
-      if (!left) return await stream.next();
+      if (!left) return await sendOn(stream);
       await stream.return(undefined);
       return DONE;
     }
     single = true;
     return { done: false, value: result };
+  };
+  const sendOn = async (results: ResultStream): Promise<IteratorResult<ExecutionResult, undefined>> => {
+    for (;;) {
+      const result = await results.next();
+      if (result.done || result.value.errors) return result;
+      const sent = send(result.value);
+      if (sent !== undefined) await sent;
+    }
   };
   const passOn = (result: IteratorResult<ExecutionResult, undefined>) => {
     if (left) return DONE;
@@ -199,7 +218,7 @@ function runOnDemand(operation: Operation, leaving: AbortController, onEnd: () =
     [Symbol.asyncIterator]() {
       return this;
     },
-    next: () => (single ? Promise.resolve(DONE) : (stream?.next() ?? begin())).then(passOn),
+    next: () => (single ? Promise.resolve(DONE) : stream ? sendOn(stream) : begin()).then(passOn),
     async return() {
       left = true;
       onEnd();

@@ -37,7 +37,8 @@ export function createWebSocketHandler(options: WebSocketOptions) {
     const connection = createConnection(socket, limits, messageBounds, clock);
     connections.add(connection);
     const authorization = authorizationOf(request);
-    const extra: Extra = { connection, authorization, held: new Set(), waiting: 0 };
+    const messages = withOwnIds(connection);
+    const extra: Extra = { connection, messages, authorization, held: new Set(), waiting: 0 };
     const stopCounting = limitBytes(request.socket, limits.bytesBeforeInit, () => {
       if (extra.principal) return stopCounting();
       connection.close(CLOSE.tooMuchBeforeInit);
@@ -50,14 +51,13 @@ export function createWebSocketHandler(options: WebSocketOptions) {
       onLate: () => connection.close(CLOSE.tooSlow),
       onExcess: () => connection.close(CLOSE.tooMuchUnfinished),
     });
-    const { send, onMessage } = withOwnIds(connection);
     const closed = protocol.opened(
       {
         protocol: socket.protocol,
-        send,
+        send: messages.send,
         close: (code = 1000, reason = '') => connection.close({ code, reason }),
         onMessage: (listener) =>
-          onMessage((data) =>
+          messages.onMessage((data) =>
             listener(data).catch((thrown: unknown) => {
               logBug(thrown, undefined, telemetry);
               connection.close(CLOSE.internalError);

@@ -327,6 +327,14 @@ describe('Next, Error and Complete', () => {
     expect(JSON.stringify(payload)).not.toContain('secret');
     expect(await client.next()).toEqual({ id: 'a', type: 'complete' });
   });
+
+  test('GWS-31 the failure of a stream comes without the status that it has over HTTP', async () => {
+    const client = await connect();
+    client.subscribe('a', 'subscription { refuses }');
+    const { payload } = await client.next();
+    expect(payload?.errors?.[0]?.extensions).toEqual({ code: 'NOT_HERE' });
+    expect(await client.next()).toEqual({ id: 'a', type: 'complete' });
+  });
 });
 
 describe('Invalid message', () => {
