@@ -4,11 +4,12 @@ import { type GatewayError, toGatewayError } from '../domain/error.ts';
 import type { ChatEvent } from '../domain/event.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import { type ChatResult, foldChat } from '../domain/result.ts';
+import type { EventStreamOptions } from '../http/event-stream.ts';
 import type { RestResponse } from './context.ts';
 import { logBug } from './errors.ts';
 import { addWarnings } from './headers.ts';
 import { sendJson } from './send.ts';
-import { EventStream, type EventStreamOptions } from './sse.ts';
+import { openEventStream } from './sse.ts';
 
 export interface AnswerOptions extends EventStreamOptions {
   readonly telemetry: Pick<Telemetry, 'log'>;
@@ -67,8 +68,7 @@ export async function sendStream<E extends ChatEvent>(
   const held = await holdBack(source.events, isReal, options.holdBackMs);
   addWarnings(res, seen);
 
-  const out = new EventStream(res, options);
-  out.open();
+  const out = openEventStream(res, options);
   if (!held.committed) out.ping();
   try {
     for await (const batch of held.stream) {

@@ -2,9 +2,10 @@ import { GatewayError } from '../../domain/error.ts';
 import type { ChatEvent, Finished, Started, TokenLogprob } from '../../domain/event.ts';
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import { sumUsage, type Timings } from '../../domain/usage.ts';
+import { encodeJson } from '../../http/event-stream.ts';
 import type { StreamEncoder } from '../answer.ts';
 import { inTermsOf } from '../errors.ts';
-import { DONE, encodeJson, frame } from '../sse.ts';
+import { DONE, frame } from '../sse.ts';
 import { encodeEnding, encodeFinishReason, encodeTimings, encodeUsage, type Stamp } from './response.ts';
 import { type ChunkOptions, encodeFailure, incomplete } from './stream.ts';
 

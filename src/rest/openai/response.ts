@@ -2,7 +2,7 @@ import type { FinishReason, TokenLogprob } from '../../domain/event.ts';
 import type { Model } from '../../domain/model.ts';
 import type { ChatResult, ChoiceResult } from '../../domain/result.ts';
 import type { Timings, Usage } from '../../domain/usage.ts';
-import { encodeJson } from '../sse.ts';
+import { encodeJson } from '../../http/event-stream.ts';
 
 /** What every answer of one request has in common. `created` is in seconds since 1970. */
 export interface Stamp {

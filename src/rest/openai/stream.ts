@@ -1,8 +1,9 @@
 import { GatewayError } from '../../domain/error.ts';
 import type { ChatEvent, Content, Finished, Started, ToolCallEvent } from '../../domain/event.ts';
+import { encodeJson } from '../../http/event-stream.ts';
 import type { StreamEncoder } from '../answer.ts';
 import { encodeError } from '../errors.ts';
-import { DONE, encodeJson, frame } from '../sse.ts';
+import { DONE, frame } from '../sse.ts';
 import { encodeEnding, encodeFinishReason, encodeLogprob, encodeUsage, type Stamp } from './response.ts';
 
 export interface ChunkOptions extends Stamp {

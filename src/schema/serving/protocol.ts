@@ -1,10 +1,5 @@
-import {
-  type ExecutionArgs,
-  type ExecutionResult,
-  type FormattedExecutionResult,
-  GraphQLError,
-} from 'graphql';
-import { makeServer, type ServerOptions } from 'graphql-ws';
+import { type ExecutionArgs, type ExecutionResult, GraphQLError } from 'graphql';
+import { makeServer } from 'graphql-ws';
 import type { Gateway } from '../../core/gateway.ts';
 import type { Telemetry } from '../../core/ports.ts';
 import { clientClosed, toGatewayError } from '../../domain/error.ts';
@@ -16,7 +11,7 @@ import type { SocketLimits } from './limits.ts';
 import type { Operation, Operations, ResultStream } from './operation.ts';
 import type { Messages } from './operation-ids.ts';
 import type { Params } from './params.ts';
-import { encodeFailure, encodeRefusal, logBug, refusal } from './refusal.ts';
+import { encodeFailure, encodeRefusal, formatResult, logBug, refusal } from './refusal.ts';
 
 export interface ProtocolOptions {
   readonly gateway: Pick<Gateway, 'authenticate' | 'watch'>;
@@ -74,7 +69,7 @@ export function createProtocol(options: ProtocolOptions) {
     },
     execute: resultsOf,
     subscribe: resultsOf,
-    onNext: (_context, _id, _payload, _args, result) => withoutStatus(result),
+    onNext: (_context, _id, _payload, _args, result) => formatResult(result),
     onError: (_context, _id, _payload, errors) => errors.map(encodeRefusal),
   });
 }
@@ -263,18 +258,6 @@ const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
 /** A connection that nobody uses ends when the server does. */
 export function closeIfIdle(connection: Connection): void {
   if (connection.operations.size === 0) connection.close(CLOSE.goingAway);
-}
-
-type Result = Parameters<NonNullable<ServerOptions['onNext']>>[4];
-
-/** @returns undefined for a result to be sent as it is. */
-function withoutStatus({ errors, data, extensions }: Result): FormattedExecutionResult | undefined {
-  if (!errors) return undefined;
-  return {
-    errors: errors.map(encodeRefusal),
-    ...(data !== undefined && { data }),
-    ...(extensions && { extensions }),
-  };
 }
 
 function tooManyOperations({ operations }: SocketLimits): GraphQLError {

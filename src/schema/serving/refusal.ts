@@ -1,4 +1,10 @@
-import { GraphQLError, type GraphQLErrorOptions, type GraphQLFormattedError } from 'graphql';
+import {
+  type ExecutionResult,
+  type FormattedExecutionResult,
+  GraphQLError,
+  type GraphQLErrorOptions,
+  type GraphQLFormattedError,
+} from 'graphql';
 import type { Telemetry } from '../../core/ports.ts';
 import { type ErrorCode, GatewayError, placeOf } from '../../domain/error.ts';
 import { encodeGraphQLError } from '../errors.ts';
@@ -77,6 +83,19 @@ export function encodeRefusal(error: GraphQLError): GraphQLFormattedError {
   const { extensions, ...shown } = error.toJSON();
   const { http: _, ...rest } = extensions ?? {};
   return { ...shown, extensions: rest };
+}
+
+type Result = { readonly [Part in keyof ExecutionResult]?: ExecutionResult[Part] | undefined };
+
+/** A result as it is sent. One that has failures gets them as of `encodeRefusal`. */
+export function formatResult(result: Result): FormattedExecutionResult {
+  const { errors, data, extensions } = result;
+  if (!errors) return result as FormattedExecutionResult;
+  return {
+    errors: errors.map(encodeRefusal),
+    ...(data !== undefined && { data }),
+    ...(extensions && { extensions }),
+  };
 }
 
 /** A failure of the gateway's as one of the response; an unexpected one says no more than its request id. */

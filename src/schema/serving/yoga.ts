@@ -17,7 +17,8 @@ import { type Accepted, EVENT_STREAM, negotiate, wantsPage } from './negotiate.t
 import type { Operation, Operations } from './operation.ts';
 import { createPage } from './page.ts';
 import { parseSearch } from './params.ts';
-import { encodeFailure, encodeRefusal, logBug, refusal, statusOf } from './refusal.ts';
+import { encodeFailure, formatResult, logBug, refusal, statusOf } from './refusal.ts';
+import { encodeSingle, sendEvents } from './sse.ts';
 
 export interface HttpOptions {
   readonly gateway: Pick<Gateway, 'authenticate' | 'watch'>;
@@ -44,7 +45,7 @@ const EXPOSED_HEADERS = ['x-request-id', ...LIMIT_HEADERS, 'retry-after'].join('
 
 /**
  * GraphQL over HTTP: single results, and streams of them as server-sent events. Whether a request may be executed is
- * decided here, cheapest question first; Yoga then turns its results into a response.
+ * decided here, cheapest question first; Yoga then makes a response of a single result.
  */
 export function createHttpHandler(options: HttpOptions): RequestListener {
   const { telemetry } = options;
@@ -80,11 +81,14 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
     const serve = async () => {
       if (isVisit(req, options)) return await answerPage(req, res);
       const { operation, caller } = await decide(req, res, requestId, leaving, accepted, options);
-      req.headers.accept = acceptFor(operation, accepted);
+      if (operation.type === 'subscription') follow(res, caller, leaving, options);
+      if (operation.type === 'subscription' || accepted.json === undefined) {
+        return await sendEvents(res, operation, { clock: options.clock, stallMs: options.limits.stallMs });
+      }
+      req.headers.accept = accepted.json;
       // Yoga makes a URL of it, fails where it is none, and answers with the stack. Nothing here depends on it.
       req.headers.host = 'localhost';
       cutWhenUnread(res, options);
-      if (operation.type === 'subscription') follow(res, caller, leaving, options);
       await yoga(req, res, { operation, res });
     };
     serve().catch((thrown: unknown) => {
@@ -109,10 +113,6 @@ function createDecisionPlugin(): Plugin<object, Decided> {
         if (!res.headersSent) appendHeaders(res, headers);
         return result;
       }),
-    onResponse: ({ response: { headers } }) => {
-      // For streams Yoga has some of its own, where ours hold, or none are needed.
-      for (const name of ['cache-control', 'connection', 'content-encoding']) headers.delete(name);
-    },
   };
 }
 
@@ -162,11 +162,6 @@ function requireMethod(req: IncomingMessage, res: ServerResponse, { type }: Oper
   throw new GatewayError('method_not_allowed', `A ${type} needs a POST request.`);
 }
 
-/** Which of the types that a client accepts fits the operation. */
-function acceptFor({ type }: Operation, { json, stream }: Accepted): string {
-  return type === 'subscription' || (stream && json === undefined) ? EVENT_STREAM : (json ?? EVENT_STREAM);
-}
-
 /** What a stream needs beside its results: an end when its key ends. */
 function follow(
   res: ServerResponse,
@@ -174,8 +169,6 @@ function follow(
   leaving: AbortController,
   { gateway }: HttpOptions,
 ): void {
-  // Tells nginx to pass each event on as it comes.
-  res.setHeader('x-accel-buffering', 'no');
   const unwatch = gateway.watch(
     caller.principal,
     (error) => leaving.abort(error),
@@ -187,8 +180,8 @@ function follow(
 }
 
 /**
- * Ends an answer whose reader does not read: also a single result, which Yoga does not end before all of it has been
- * taken, so that for the server it has no end to wait for.
+ * Ends a single result whose reader does not read. Yoga does not end it before all of it has been taken, so that for the
+ * server it has no end to wait for.
  */
 function cutWhenUnread(res: ServerResponse, { clock, limits }: HttpOptions): void {
   let drained = true;
@@ -240,15 +233,14 @@ function refuse(res: ServerResponse, failure: Failure, { json, stream }: Accepte
     if (status === 503)
       res.setHeader('retry-after', String(Math.ceil((failure.retryAfterMs ?? 1000) / 1000)));
   }
-  const body = JSON.stringify({ errors: errors.map(encodeRefusal) });
   res.statusCode = status;
   // Who follows streams only gets the refusal as the one event of a stream, where it is a GraphQL response at all.
   if (status === 200 && stream && json === undefined) {
     res.setHeader('content-type', EVENT_STREAM);
-    return void res.end(`event: next\ndata: ${body}\n\nevent: complete\ndata:\n\n`);
+    return void res.end(encodeSingle({ errors }));
   }
   res.setHeader('content-type', `${json ?? 'application/json'}; charset=utf-8`);
-  res.end(body);
+  res.end(JSON.stringify(formatResult({ errors })));
 }
 
 /** `application/graphql-response+json` has statuses of its own; to all others a GraphQL error is a success of HTTP. */

@@ -8,7 +8,7 @@ import { content, createFakeGateway, finished, started } from '../../support/fak
 import { graphqlBytes } from '../../support/graphql-bytes.ts';
 import { BEARER, type GraphQLHarness, startGraphQLServer } from '../../support/graphql-server.ts';
 import { openRawSocket } from '../../support/raw-socket.ts';
-import { parseEvents } from '../../support/sse.ts';
+import { parseEvents, splitLinesAsPython } from '../../support/sse.ts';
 import { until } from '../../support/until.ts';
 import { openWsClient, type WsClient } from '../../support/ws-client.ts';
 
@@ -164,6 +164,46 @@ describe('event streams', () => {
     await response.text();
     await until(() => clock.pending() === before);
     expect(server.watching()).toBe(0);
+  });
+
+  test('begin with a comment, and have another one whenever they have been silent', async () => {
+    const clock = createTestClock();
+    const server = await start({}, { clock });
+    const response = await server.post({ query: 'subscription { said }' }, { accept: 'text/event-stream' });
+    const reader = response.body?.pipeThrough(new TextDecoderStream()).getReader();
+    expect(await reader?.read()).toEqual({ done: false, value: ': ping\n\n' });
+    await until(() => server.running() === 1);
+    await clock.advance(11_000);
+    server.say('something');
+    expect((await reader?.read())?.value).toContain('something');
+    await clock.advance(11_000);
+    server.say('something else');
+    expect((await reader?.read())?.value).toContain('something else');
+    await clock.advance(12_000);
+    expect(await reader?.read()).toEqual({ done: false, value: ': ping\n\n' });
+    await reader?.cancel();
+  });
+
+  test('are not split by readers that know of more line ends than the standard', async () => {
+    const server = await start();
+    const response = await server.post({ query: 'subscription { said }' }, { accept: 'text/event-stream' });
+    await until(() => server.running() === 1);
+    const text = 'one\u2028two\u2029three\u0085four\r\nfive';
+    server.say(text);
+    server.revoke();
+    const { data } = parseEvents(await response.text(), splitLinesAsPython);
+    expect(JSON.parse(data[0] ?? '')).toEqual({ data: { said: text } });
+  });
+
+  test('show a failure without the status that it has as a single result', async () => {
+    const server = await start();
+    const response = await server.post(
+      { query: 'subscription { refuses }' },
+      { accept: 'text/event-stream' },
+    );
+    const [data] = parseEvents(await response.text()).data;
+    expect(JSON.parse(data ?? '')).toMatchObject({ errors: [{ extensions: { code: 'NOT_HERE' } }] });
+    expect(data).not.toContain('418');
   });
 
   test('that are left before it is the turn of their documents are never begun', async () => {

@@ -2,8 +2,8 @@ import type { ToolCall } from '../../../domain/chat.ts';
 import type { GatewayError } from '../../../domain/error.ts';
 import type { ChatEvent, Content, Finished, TokenLogprob } from '../../../domain/event.ts';
 import { Pieces } from '../../../domain/pieces.ts';
+import { encodeJson } from '../../../http/event-stream.ts';
 import type { StreamEncoder } from '../../answer.ts';
-import { encodeJson } from '../../sse.ts';
 import { encodeLogprob } from '../response.ts';
 import { incomplete } from '../stream.ts';
 import {
