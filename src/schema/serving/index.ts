@@ -5,11 +5,11 @@ import type { Gateway } from '../../core/gateway.ts';
 import type { Clock, Telemetry } from '../../core/ports.ts';
 import type { CorsOrigins } from '../../http/cors.ts';
 import type { SchemaGateway } from '../context.ts';
+import { createHttpHandler } from './http.ts';
 import { DEFAULT_LIMITS, jsonBounds, type ServingLimits } from './limits.ts';
 import { createOperations } from './operation.ts';
 import type { PersistedDocuments } from './persisted.ts';
 import { createWebSocketHandler } from './ws.ts';
-import { createHttpHandler } from './yoga.ts';
 
 export interface GraphQLServerOptions {
   readonly gateway: SchemaGateway & Pick<Gateway, 'authenticate' | 'watch'>;

@@ -196,13 +196,17 @@ function runOnDemand(
     single = true;
     return { done: false, value: result };
   };
-  const sendOn = async (results: ResultStream): Promise<IteratorResult<ExecutionResult, undefined>> => {
+  const sendOn = async (source: ResultStream): Promise<IteratorResult<ExecutionResult, undefined>> => {
     for (;;) {
-      const result = await results.next();
+      const result = await source.next();
       if (result.done || result.value.errors) return result;
       const sent = send(result.value);
       if (sent !== undefined) await sent;
     }
+  };
+  const goOn = () => {
+    if (single) return Promise.resolve(DONE);
+    return stream ? sendOn(stream) : begin();
   };
   const passOn = (result: IteratorResult<ExecutionResult, undefined>) => {
     if (left) return DONE;
@@ -213,7 +217,7 @@ function runOnDemand(
     [Symbol.asyncIterator]() {
       return this;
     },
-    next: () => (single ? Promise.resolve(DONE) : stream ? sendOn(stream) : begin()).then(passOn),
+    next: () => goOn().then(passOn),
     async return() {
       left = true;
       onEnd();

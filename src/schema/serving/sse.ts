@@ -1,15 +1,11 @@
 import type { ServerResponse } from 'node:http';
 import type { ExecutionResult } from 'graphql';
-import type { Clock } from '../../core/ports.ts';
-import { EventStream, encodeJson } from '../../http/event-stream.ts';
+import { EventStream, type EventStreamOptions, encodeJson } from '../../http/event-stream.ts';
 import { appendHeaders } from '../../http/header-list.ts';
 import { addLimitHeaders } from '../../http/limit-headers.ts';
 import { EVENT_STREAM } from './negotiate.ts';
 import type { Operation } from './operation.ts';
 import { formatResult } from './refusal.ts';
-
-/** Less than the minute after which proxies take a silent answer for a dead one. */
-const PING_MS = 12_000;
 
 const COMPLETE = 'event: complete\ndata:\n\n';
 
@@ -21,17 +17,16 @@ const COMPLETE = 'event: complete\ndata:\n\n';
 export async function sendEvents(
   res: ServerResponse,
   operation: Operation,
-  options: { readonly clock: Clock; readonly stallMs: number },
+  options: EventStreamOptions,
 ): Promise<void> {
   const outcome = await operation.run();
   const results = Symbol.asyncIterator in outcome ? outcome : [outcome];
-  const headers: string[] = ['content-type', EVENT_STREAM];
-  // Tells nginx to pass each event on as it comes.
-  headers.push('x-accel-buffering', 'no');
+  // The second tells nginx to pass each event on as it comes.
+  const headers = ['content-type', EVENT_STREAM, 'x-accel-buffering', 'no'];
   addLimitHeaders(headers, operation.limits);
   appendHeaders(res, headers);
 
-  const out = new EventStream(res, { ...options, pingMs: PING_MS });
+  const out = new EventStream(res, options);
   out.open();
   // Some browsers show nothing of an answer, its status included, before something of its body is there.
   out.ping();

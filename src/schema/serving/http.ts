@@ -43,12 +43,16 @@ interface Decided {
 
 const EXPOSED_HEADERS = ['x-request-id', ...LIMIT_HEADERS, 'retry-after'].join(', ');
 
+/** Less than the minute after which proxies take a silent answer for a dead one. */
+const PING_MS = 12_000;
+
 /**
  * GraphQL over HTTP: single results, and streams of them as server-sent events. Whether a request may be executed is
  * decided here, cheapest question first; Yoga then makes a response of a single result.
  */
 export function createHttpHandler(options: HttpOptions): RequestListener {
-  const { telemetry } = options;
+  const { telemetry, clock, limits } = options;
+  const streaming = { clock, pingMs: PING_MS, stallMs: limits.stallMs };
   const answerPage = createPage(options.path, options.exampleKey);
   const yoga = createYoga<Decided>({
     schema: options.schema,
@@ -83,7 +87,7 @@ export function createHttpHandler(options: HttpOptions): RequestListener {
       const { operation, caller } = await decide(req, res, requestId, leaving, accepted, options);
       if (operation.type === 'subscription') follow(res, caller, leaving, options);
       if (operation.type === 'subscription' || accepted.json === undefined) {
-        return await sendEvents(res, operation, { clock: options.clock, stallMs: options.limits.stallMs });
+        return await sendEvents(res, operation, streaming);
       }
       req.headers.accept = accepted.json;
       // Yoga makes a URL of it, fails where it is none, and answers with the stack. Nothing here depends on it.
