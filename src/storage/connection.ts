@@ -45,17 +45,12 @@ const CLUSTER_OPTIONS: ClusterOptions = {
  * @param url as `REDIS_URL`: of a server, or those of some nodes of a cluster.
  * @param onError hears of every failure to connect, which are many during an outage.
  */
-export function connect(
-  url: string,
-  onError: (error: Error) => void,
-  overrides: ConnectionOptions = {},
-): Connection {
-  const options = { ...OPTIONS, ...overrides };
+export function connect(url: string, onError: (error: Error) => void): Connection {
   const nodes = clusterNodes(url);
   if (!nodes) {
-    return open(new GatheringRedis(url, { ...options, reconnectOnError: createReplicaLeaver() }), onError);
+    return open(new GatheringRedis(url, { ...OPTIONS, reconnectOnError: createReplicaLeaver() }), onError);
   }
-  const cluster = open(createCluster(nodes, options), () => undefined);
+  const cluster = open(createCluster(nodes), () => undefined);
   // What its own errors say is that nodes had some.
   return cluster.on('node error', onError);
 }
@@ -208,8 +203,8 @@ function clusterNodes(url: string): Nodes | undefined {
   return isCluster ? [first, ...others] : undefined;
 }
 
-function createCluster(nodes: Nodes, options: ConnectionOptions): GatheringCluster {
-  const { enableOfflineQueue: _queue, retryStrategy: _strategy, ...ofNodes } = options;
+function createCluster(nodes: Nodes): GatheringCluster {
+  const { enableOfflineQueue: _queue, retryStrategy: _strategy, ...ofNodes } = OPTIONS;
   return new GatheringCluster(nodes.map(addressOf), {
     ...CLUSTER_OPTIONS,
     redisOptions: { ...ofNodes, ...credentialsOf(nodes[0]) },

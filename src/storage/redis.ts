@@ -16,9 +16,9 @@ import { createRedisLimiter } from './limiter.ts';
 import { createMemoryLimiter } from './memory.ts';
 import { type Shards, watchShards } from './shards.ts';
 import { createLocalSignals, openSignals } from './signals.ts';
-import { startUsageMover } from './usage-mover.ts';
 import { createUsageQueue, keep } from './usage-queue.ts';
 import { createStreamSink } from './usage-stream.ts';
+import { startUsageSweep } from './usage-sweep.ts';
 
 /** What the replicas of one gateway share, besides the database. */
 export interface SharedState {
@@ -46,8 +46,8 @@ interface RedisStateOptions extends SharedStateOptions {
   readonly replicas: number;
   /** Begins every key and channel. */
   readonly prefix?: string;
-  /** See `startUsageMover`. */
-  readonly reclaimAfterMs?: number;
+  /** See `startUsageSweep`. */
+  readonly leftBehindMs?: number;
 }
 
 /** Without Redis: a single process, which counts for itself and writes to the ledger directly. */
@@ -73,12 +73,11 @@ export function openInProcess({ ledger, telemetry, clock }: SharedStateOptions):
 }
 
 /**
- * Opens what is shared through Redis, on four connections: commands, usage entries (reads that block), and two for
- * signals; of the first two there is one for each master of a cluster. Resolves after the first contact, also where that
- * fails: see the failure table.
+ * Opens what is shared through Redis, on three connections: one for commands, which is one for each master of a cluster,
+ * and two for signals. Resolves after the first contact, also where that fails: see the failure table.
  */
 export async function openRedis(options: RedisStateOptions): Promise<SharedState> {
-  const { url, replicas, ledger, telemetry, clock, prefix = 'llmgw', reclaimAfterMs } = options;
+  const { url, replicas, ledger, telemetry, clock, prefix = 'llmgw', leftBehindMs } = options;
   const stream = `${prefix}:usage`;
   let catchUp = () => {};
   const { redis, shards, streamLength } = await openCommands(url, {
@@ -89,15 +88,9 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
   });
   const streamShard = () => shards.of(stream);
 
-  const usage = createStreamSink({ redis, stream, shard: streamShard, ledger, telemetry, clock });
-  const mover = startUsageMover({
-    url,
-    stream,
-    ledger,
-    telemetry,
-    clock,
-    ...(reclaimAfterMs !== undefined && { reclaimAfterMs }),
-  });
+  const ofUsage = { redis, stream, shard: streamShard, ledger, telemetry, clock };
+  const usage = createStreamSink(ofUsage);
+  const sweep = startUsageSweep({ ...ofUsage, ...(leftBehindMs !== undefined && { leftBehindMs }) });
   const signals = openSignals({ url, prefix });
   const limiter = createDegradingLimiter({
     shared: createRedisLimiter(redis, prefix, (keyId) => shards.of(keyId).ask),
@@ -124,7 +117,7 @@ export async function openRedis(options: RedisStateOptions): Promise<SharedState
     async close() {
       await usage.flush();
       usage.close();
-      await Promise.all([mover.close(), signals.close()]);
+      await Promise.all([sweep.close(), signals.close()]);
       shards.close();
       redis.disconnect();
     },

@@ -1,16 +1,14 @@
 import type { Clock, LogFields, Telemetry, UsageSink } from '../core/ports.ts';
 import { type GatewayError, toGatewayError } from '../domain/error.ts';
+import { createBatches } from './batches.ts';
 import type { EntryLedger } from './ledger.ts';
 import { pause, within } from './pause.ts';
 import { encodeEntry, idOf, type UsageEntry } from './usage-entry.ts';
 
 /** What the queue holds at most, what it hands on being under way included. */
 export const QUEUE_CAPACITY = 10_000;
-const BATCH = 200;
-const GATHER_MS = 200;
-const RETRY_MIN_MS = 200;
-const RETRY_MAX_MS = 5000;
 const FLUSH_WITHIN_MS = 5000;
+const FLUSH_AGAIN_MS = 200;
 
 export interface UsageQueue extends UsageSink {
   /** Records in the memory of this process, those under way included. */
@@ -20,87 +18,43 @@ export interface UsageQueue extends UsageSink {
 }
 
 interface UsageQueueOptions {
-  /** Takes a batch, in bounded time. Rejects where nothing of it may be considered kept; it is then tried again. */
+  /** See `createBatches`. */
   readonly store: (entries: readonly UsageEntry[]) => Promise<void>;
   readonly telemetry: Telemetry;
   readonly clock: Clock;
   readonly capacity?: number;
 }
 
-/** Usage records on their way, in the memory of this process: in batches, in order, one batch at a time. */
+/** Usage records that are nowhere but in the memory of this process. */
 export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
   const { store, telemetry, clock, capacity = QUEUE_CAPACITY } = options;
-  let waiting: UsageEntry[] = [];
-  let recorded = 0;
-  let delivered = 0;
   const overflow = createOverflow(telemetry, capacity);
-  let retryMs = RETRY_MIN_MS;
   const closed = new AbortController();
-  let delivery: Promise<boolean> | undefined;
-  let cancel: (() => void) | undefined;
-
-  const schedule = (ms: number) => {
-    if (closed.signal.aborted) return;
-    cancel ??= clock.after(ms, () => {
-      cancel = undefined;
-      void deliver();
-    });
-  };
-  const hurry = () => {
-    cancel?.();
-    cancel = undefined;
-    void deliver();
-  };
-
-  /** @returns whether the queue is empty now. */
-  const deliver = (): Promise<boolean> => {
-    delivery ??= deliverAll().finally(() => {
-      delivery = undefined;
-      if (waiting.length > 0) schedule(retryMs);
-    });
-    return delivery;
-  };
-  const deliverAll = async (): Promise<boolean> => {
-    while (waiting.length > 0) {
-      const batch = waiting.slice(0, BATCH);
-      try {
-        await store(batch);
-      } catch {
-        retryMs = Math.min(retryMs * 2, RETRY_MAX_MS);
-        return false;
-      }
-      retryMs = RETRY_MIN_MS;
+  const batches = createBatches<UsageEntry>({
+    async store(entries) {
+      await store(entries);
       overflow.end();
-      waiting = waiting.slice(batch.length);
-      delivered += batch.length;
-    }
-    return true;
-  };
-
-  const deliverUntil = async (target: number) => {
-    while (delivered < target && !closed.signal.aborted) {
-      if (!(await deliver())) await pause(clock, RETRY_MIN_MS, closed.signal);
+    },
+    clock,
+    capacity,
+  });
+  const storeAll = async () => {
+    while (!closed.signal.aborted && !(await batches.storeAll())) {
+      await pause(clock, FLUSH_AGAIN_MS, closed.signal);
     }
   };
-
   return {
     record(record) {
-      if (waiting.length >= capacity) return overflow.lose();
-      waiting.push(encodeEntry(record));
-      recorded++;
-      if (retryMs === RETRY_MIN_MS && waiting.length >= BATCH && !delivery) hurry();
-      else if (!delivery) schedule(GATHER_MS);
+      if (!batches.add(encodeEntry(record))) overflow.lose();
     },
-    waiting: () => waiting.length,
+    waiting: () => batches.waiting(),
     async flush() {
-      await within(clock, FLUSH_WITHIN_MS, deliverUntil(recorded));
+      await within(clock, FLUSH_WITHIN_MS, storeAll());
     },
     close() {
       closed.abort();
-      cancel?.();
-      cancel = undefined;
-      if (waiting.length > 0) overflow.abandon(waiting.length);
-      waiting = [];
+      const lost = batches.close();
+      if (lost > 0) overflow.abandon(lost);
     },
   };
 }

@@ -3,9 +3,9 @@
 --
 --   KEYS  stream
 --   ARGV  bound, and then the entries
---   Reply how many were taken, of the first ones
+--   Reply the ids of those that were taken, which are the first ones, with spaces between them
 
 local room = tonumber(ARGV[1]) - redis.call('XLEN', KEYS[1])
-local taken = math.max(0, math.min(room, #ARGV - 1))
-for at = 2, taken + 1 do redis.call('XADD', KEYS[1], '*', 'record', ARGV[at]) end
-return taken
+local ids = {}
+for at = 1, math.min(room, #ARGV - 1) do ids[at] = redis.call('XADD', KEYS[1], '*', 'record', ARGV[at + 1]) end
+return table.concat(ids, ' ')

@@ -47,7 +47,7 @@ function open(url = cluster.url): Promise<SharedState> {
     ledger,
     telemetry,
     clock: systemClock,
-    reclaimAfterMs: 200,
+    leftBehindMs: 200,
   });
 }
 

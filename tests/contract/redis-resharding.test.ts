@@ -24,7 +24,7 @@ let replicas: readonly SharedState[] = [];
 
 function open(): Promise<SharedState> {
   const options = { url: cluster.url, prefix: PREFIX, ledger, telemetry, clock: systemClock };
-  return openRedis({ ...options, replicas: 2, reclaimAfterMs: 200 });
+  return openRedis({ ...options, replicas: 2, leftBehindMs: 200 });
 }
 
 beforeAll(async () => {

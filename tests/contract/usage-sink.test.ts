@@ -7,9 +7,9 @@ import { connect } from '../../src/storage/connection.ts';
 import { openInProcess, openRedis, type SharedState } from '../../src/storage/redis.ts';
 import type { Ask } from '../../src/storage/silence.ts';
 import { encodeEntry } from '../../src/storage/usage-entry.ts';
-import { startUsageMover } from '../../src/storage/usage-mover.ts';
 import { createUsageQueue, keep, QUEUE_CAPACITY } from '../../src/storage/usage-queue.ts';
 import { createStreamSink } from '../../src/storage/usage-stream.ts';
+import { startUsageSweep } from '../../src/storage/usage-sweep.ts';
 import type { Watch } from '../../src/storage/watch.ts';
 import { createTestClock } from '../support/clock.ts';
 import { eventually } from '../support/eventually.ts';
@@ -42,8 +42,8 @@ afterEach(async () => {
   for (const resource of opened.splice(0).reverse()) await resource.close();
 });
 
-async function open(url: string, prefix: string, into = ledger, reclaimAfterMs = 200): Promise<SharedState> {
-  const options = { url, prefix, ledger: into, telemetry, clock: systemClock, replicas: 1, reclaimAfterMs };
+async function open(url: string, prefix: string, into = ledger, leftBehindMs = 200): Promise<SharedState> {
+  const options = { url, prefix, ledger: into, telemetry, clock: systemClock, replicas: 1, leftBehindMs };
   const state = await openRedis(options);
   opened.push(state);
   return state;
@@ -205,12 +205,10 @@ describe('usage through Redis', () => {
     await ledger.has(idsOf(list));
     const redis = new Redis(sharedRedisUrl());
     opened.push({ close: () => redis.disconnect() });
-    while ((await redis.xlen(`${prefix}:usage`)) > 0) await new Promise((resolve) => setTimeout(resolve, 10));
-    const [pending] = (await redis.xpending(`${prefix}:usage`, 'ledger')) as [number];
-    expect(pending).toBe(0);
+    await eventually('an empty stream', async () => (await redis.xlen(`${prefix}:usage`)) === 0);
   });
 
-  test('that a replica read and never wrote is written by another', async () => {
+  test('that a replica has and cannot write is written by another', async () => {
     const prefix = unique();
     const stuck = createTestLedger();
     stuck.away = true;
@@ -267,6 +265,24 @@ describe('usage through Redis', () => {
     expect(telemetry.lost()).toBe(1);
   });
 
+  test('entries that the ledger refuses are tried again, and keep no others from it', async () => {
+    const prefix = unique();
+    const redis = new Redis(sharedRedisUrl());
+    opened.push({ close: () => redis.disconnect() });
+    const refused = records(100);
+    const taken = usageRecord();
+    for (const id of idsOf(refused)) ledger.refused.add(id);
+    for (const record of [...refused, taken]) {
+      await redis.xadd(`${prefix}:usage`, '*', 'record', encodeEntry(record));
+    }
+    await open(sharedRedisUrl(), prefix);
+    await ledger.has([taken.id]);
+    await eventually('only the refused', async () => (await redis.xlen(`${prefix}:usage`)) === 100);
+    ledger.refused.clear();
+    await ledger.has(idsOf(refused));
+    expect(telemetry.lost()).toBe(0);
+  });
+
   describe('in an outage', () => {
     let redis: PrivateRedis;
     beforeEach(async () => {
@@ -300,8 +316,11 @@ describe('usage through Redis', () => {
       };
       const ask: Ask = (command) => command();
       const shard = () => ({ ask, watch });
-      const options = { redis: commands, stream: 'sink', shard, ledger, telemetry, clock: systemClock };
-      return { commands, sink: createStreamSink({ ...options, capacity }) };
+      const stream = 'test:usage';
+      const options = { redis: commands, stream, shard, ledger, telemetry, clock: systemClock };
+      const sink = createStreamSink({ ...options, capacity });
+      opened.push(sink);
+      return { commands, options, sink };
     }
 
     test('has been handed to the system when its departure is over', async () => {
@@ -321,8 +340,24 @@ describe('usage through Redis', () => {
       await sink.flush();
       // All of one turn in one command, and then once more what did not fit, as there may be room again.
       expect(append.mock.calls.map(([, , ...entries]) => entries.length)).toEqual([8, 3]);
-      expect(await redis.command('XLEN', 'sink')).toBe(5);
-      expect([...ledger.ids]).toEqual(idsOf(list.slice(5)));
+      expect([...ledger.ids]).toEqual(idsOf([...list.slice(5), ...list.slice(0, 5)]));
+      expect(ledger.writes).toEqual([3, 5]);
+    });
+
+    test('beyond what a replica has at hand it is left to the sweeps', async () => {
+      const { options, sink } = await openSink(20_000);
+      ledger.away = true;
+      const list = records(10_100);
+      for (const record of list) sink.record(record);
+      await eventually(
+        'all of it in Redis',
+        async () => (await redis.command('XLEN', 'test:usage')) === 10_100,
+      );
+      ledger.away = false;
+      await ledger.has(idsOf(list.slice(0, 10_000)));
+      await eventually('the rest in Redis', async () => (await redis.command('XLEN', 'test:usage')) === 100);
+      opened.push(startUsageSweep({ ...options, leftBehindMs: 10 }));
+      await ledger.has(idsOf(list));
     });
 
     test('with both away it waits here, and goes to Redis when that is back first', async () => {
@@ -342,11 +377,8 @@ describe('usage through Redis', () => {
 
     test('that fills Redis is moved out of it by a replica that starts', async () => {
       const list = records(30);
-      await redis.command('XGROUP', 'CREATE', 'test:usage', 'ledger', '0', 'MKSTREAM');
       for (const record of list)
         await redis.command('XADD', 'test:usage', '*', 'record', encodeEntry(record));
-      const how = ['COUNT', 10, 'STREAMS', 'test:usage', '>'];
-      await redis.command('XREADGROUP', 'GROUP', 'ledger', 'ledger', ...how);
       await redis.command('CONFIG', 'SET', 'maxmemory', 1);
       await open(redis.url, 'test');
       await ledger.has(idsOf(list));
@@ -355,8 +387,8 @@ describe('usage through Redis', () => {
 
     test('that Redis refuses to hand over is told once, and moves as soon as it does', async () => {
       await redis.command('SET', 'test:usage', 'no stream');
-      const options = { url: redis.url, stream: 'test:usage', ledger, telemetry, clock: systemClock };
-      opened.push(startUsageMover(options));
+      const { options } = await openSink(5);
+      opened.push(startUsageSweep({ ...options, leftBehindMs: 10 }));
       await eventually('several tries', async () =>
         /errorstat_WRONGTYPE:count=[3-9]/.test(String(await redis.command('INFO', 'errorstats'))),
       );
@@ -370,13 +402,18 @@ describe('usage through Redis', () => {
 
     test('moves again after Redis has lost everything', async () => {
       const { usage } = await open(redis.url, 'test');
-      await eventually('a read that waits', async () =>
-        String(await redis.command('INFO', 'clients')).includes('blocked_clients:1'),
-      );
+      ledger.away = true;
+      const lost = usageRecord();
+      usage.record(lost);
+      await eventually('its entry', async () => (await redis.command('XLEN', 'test:usage')) === 1);
       await redis.command('FLUSHALL');
-      const record = usageRecord();
-      usage.record(record);
-      await ledger.has([record.id]);
+      await redis.command('SCRIPT', 'FLUSH');
+      ledger.away = false;
+      const next = usageRecord();
+      usage.record(next);
+      // What this replica has at hand is not lost with it.
+      await ledger.has([lost.id, next.id]);
+      await eventually('an empty stream', async () => (await redis.command('XLEN', 'test:usage')) === 0);
       expect(telemetry.lines).toEqual([]);
     });
   });

@@ -22,12 +22,3 @@ export async function endLeases(
   }
   return ended.length;
 }
-
-/** Lets usage that some process had in hand, and has not written, be taken over by another one. */
-export async function ageUnwritten(redis: PrivateRedis): Promise<void> {
-  const stream = ['llmgw:usage', 'ledger'] as const;
-  const pending = (await redis.command('XPENDING', ...stream, '-', '+', 100)) as readonly [string][];
-  for (const [id] of pending) {
-    await redis.command('XCLAIM', ...stream, 'ledger', 0, id, 'IDLE', 60_000, 'JUSTID');
-  }
-}

@@ -1,5 +1,5 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { ageUnwritten, endLeases } from '../support/abandoned.ts';
+import { endLeases } from '../support/abandoned.ts';
 import { chat, type OpenStream, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
 import { type Stack, startStack } from '../support/stack.ts';
@@ -78,7 +78,6 @@ test('a replica that is killed takes only its own requests along, each visibly; 
   expect(await endLeases(stack.redis, key.keyId)).toBeGreaterThanOrEqual(cut);
   expect(await openAll(secret)).toBe(SLOTS);
 
-  await ageUnwritten(stack.redis);
   const successor = await stack.restart(0);
   const ids = [...completed, ...whole.map(({ requestId }) => requestId)];
   const bySocket = ids.filter((id) => id.startsWith(streamedByWebSocket.name));

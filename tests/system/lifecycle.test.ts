@@ -4,7 +4,7 @@ import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { type Simulator, startSimulator } from '../../simulator/server.ts';
-import { ageUnwritten, endLeases } from '../support/abandoned.ts';
+import { endLeases } from '../support/abandoned.ts';
 import { chat, openStream, statusOf } from '../support/caller.ts';
 import { eventually } from '../support/eventually.ts';
 import { type GatewayProcess, launchGateway, startGateway, TEST_KEY } from '../support/gateway.ts';
@@ -182,7 +182,6 @@ describe('a process that is killed', () => {
       expect(await stream.ended()).toMatchObject({ done: false, errorCode: undefined, broken: true });
     }
 
-    await ageUnwritten(redis);
     const successor = await startShared();
     const rows = await operator.untilRows(key.keyId, ids.length);
     expect(rows.map((row) => row.request_id).sort()).toEqual(ids);

@@ -105,7 +105,7 @@ test('a replica that is killed in the moment an answer could go out loses no usa
     ledger,
     telemetry: createTestTelemetry(),
     clock: systemClock,
-    reclaimAfterMs: 100,
+    leftBehindMs: 100,
   });
   try {
     await ledger.has(ids);
