@@ -7,7 +7,6 @@ import { clientClosed } from '../domain/error.ts';
 import type { LimitsState } from '../domain/limit.ts';
 import type { Principal } from '../domain/principal.ts';
 import { requestIdOf } from '../http/request-id.ts';
-import { createHeaders } from './headers.ts';
 
 /** The use cases that REST offers. */
 export type RestGateway = Pick<
@@ -56,7 +55,7 @@ export interface Locals {
   principal?: Principal;
   /** What is being answered. Its head shows the limits as of the decision, whatever the outcome. */
   source?: { readonly limits: LimitsState | undefined };
-  /** Headers of the answer so far, names and values in turn. Empty once they are sent. */
+  /** Headers of the answer so far that not every answer has, names and values in turn. Empty once they are sent. */
   headers: string[];
 }
 
@@ -83,7 +82,7 @@ export function createLocals(req: IncomingMessage, res: ServerResponse, clock: C
     clock,
     startedAt: clock.now(),
     signal: leaving,
-    headers: createHeaders(requestId),
+    headers: ['x-request-id', requestId],
   };
 }
 

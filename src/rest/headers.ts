@@ -1,3 +1,4 @@
+import { type HeaderLines, headerLines, writeHead as writeHeadWith } from '../http/head.ts';
 import { addLimitHeaders, LIMIT_HEADERS } from '../http/limit-headers.ts';
 import type { RestResponse } from './context.ts';
 
@@ -14,29 +15,25 @@ export const EXPOSED_HEADERS = [
   'openai-version',
 ].join(', ');
 
-/** What every answer has, whatever its end. In one list, to which the others are added until it is sent. */
-export function createHeaders(requestId: string): string[] {
-  return [
-    'x-request-id',
-    requestId,
-    'openai-version',
-    '2020-10-01',
-    'X-Content-Type-Options',
-    'nosniff',
-    'X-Frame-Options',
-    'DENY',
-    'Referrer-Policy',
-    'no-referrer',
-  ];
-}
+/** What every answer has, whatever its end. */
+const EVERYWHERE = headerLines([
+  'openai-version',
+  '2020-10-01',
+  'X-Content-Type-Options',
+  'nosniff',
+  'X-Frame-Options',
+  'DENY',
+  'Referrer-Policy',
+  'no-referrer',
+]);
 
 /** Begins an answer, with all the headers that have come together for it. */
-export function writeHead(res: RestResponse, status: number): void {
+export function writeHead(res: RestResponse, status: number, lines: HeaderLines = ''): void {
   const { startedAt, clock, source, headers } = res.locals;
   const processingMs = Math.max(0, Math.round(clock.now() - startedAt));
-  headers.push('openai-processing-ms', String(processingMs));
-  addLimitHeaders(headers, source?.limits);
-  res.writeHead(status, headers);
+  const counts = ['openai-processing-ms', String(processingMs)];
+  addLimitHeaders(counts, source?.limits);
+  writeHeadWith(res, status, headers, EVERYWHERE + lines + headerLines(counts));
   // The answer may go on for half an hour.
   res.locals.headers = [];
 }

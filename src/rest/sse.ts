@@ -1,9 +1,9 @@
 import { EventStream, type EventStreamOptions } from '../http/event-stream.ts';
-import type { HeaderList } from '../http/header-list.ts';
+import { headerLines } from '../http/head.ts';
 import type { RestResponse } from './context.ts';
 import { writeHead } from './headers.ts';
 
-const STREAM_HEADERS: HeaderList = [
+const STREAM_LINES = headerLines([
   'Content-Type',
   'text/event-stream; charset=utf-8',
   'Cache-Control',
@@ -11,12 +11,11 @@ const STREAM_HEADERS: HeaderList = [
   // Tells nginx to pass each frame on as it comes.
   'X-Accel-Buffering',
   'no',
-];
+]);
 
 /** Begins an answer that is a stream of frames, with status 200. */
 export function openEventStream(res: RestResponse, options: EventStreamOptions): EventStream {
-  res.locals.headers.push(...STREAM_HEADERS);
-  writeHead(res, 200);
+  writeHead(res, 200, STREAM_LINES);
   const stream = new EventStream(res, options);
   stream.open();
   return stream;
