@@ -12,7 +12,7 @@ import { createKeys, type Keys } from './core/keys.ts';
 import { createPlaces } from './core/places.ts';
 import type { ChatProvider, DependencyState, Telemetry } from './core/ports.ts';
 import { GatewayError, toGatewayError } from './domain/error.ts';
-import { createId, pooled } from './domain/id.ts';
+import { createIds } from './domain/id.ts';
 import type { Model } from './domain/model.ts';
 import { servedModels } from './domain/routing.ts';
 import { createOllamaFleet } from './providers/ollama/fleet.ts';
@@ -31,7 +31,6 @@ import { findUpstream } from './upstream.ts';
 
 const { version } = packageJson;
 const GRAPHQL_PATH = '/graphql';
-const random = pooled(randomBytes);
 
 /** The gateway, put together and ready to listen. */
 export interface App {
@@ -87,7 +86,7 @@ export async function compose(config: Config): Promise<App> {
     limiter,
     provider,
     clock,
-    createId: () => createId('', random),
+    createId: createIds('', randomBytes),
     handler: createHandler({ ...adapters, watch: authenticator.watch, deadlines: config.timeouts }),
     report,
     shutdown: shutdown.signal,

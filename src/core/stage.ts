@@ -90,8 +90,8 @@ class Staged<E> implements Cancellable<E> {
     return DONE;
   }
 
-  #begin(): Promise<Result<E>> {
-    const ask = () => (this.#within as AsyncIterator<readonly E[]>).next();
+  async #begin(): Promise<Result<E>> {
+    let first: IteratorResult<readonly E[]>;
     try {
       if (!this.#isBegun) {
         this.#isBegun = true;
@@ -104,11 +104,12 @@ class Staged<E> implements Cancellable<E> {
         this.#onFailure = refuse;
         this.#opening = this.#openAll();
       }
-      const first = this.#opening === undefined ? ask() : this.#opening.then(ask);
-      return first.then(this.#onResult, this.#onFailure);
+      if (this.#opening !== undefined) await this.#opening;
+      first = await (this.#within as AsyncIterator<readonly E[]>).next();
     } catch (thrown) {
       return this.#refuse(thrown);
     }
+    return this.#take(first);
   }
 
   /** @returns undefined where there is nothing to wait for. */

@@ -1,8 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { createId, pooled } from '../domain/id.ts';
-
-const random = pooled(randomBytes);
+import { createIds } from '../domain/id.ts';
 
 /** Printable ASCII without spaces: what can stand in a header and in a log line without harm. */
 const SANE_REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
@@ -13,6 +11,4 @@ export function requestIdOf({ headers }: Pick<IncomingMessage, 'headers'>): stri
   return typeof chosen === 'string' && SANE_REQUEST_ID.test(chosen) ? chosen : createRequestId();
 }
 
-export function createRequestId(): string {
-  return createId('req_', random);
-}
+export const createRequestId = createIds('req_', randomBytes);

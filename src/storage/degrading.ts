@@ -56,7 +56,6 @@ export function createDegradingLimiter(options: {
   const owe = (claim: Claim, tokens: number, at = clock.now()) => {
     if (owed.size < MAX_OWED) owed.set(claim.id, { claim, tokens, at });
   };
-  const settleShared = (claim: Claim, tokens: number) => ask(claim.keyId, () => shared.settle(claim, tokens));
 
   return {
     claim(claim) {
@@ -81,12 +80,20 @@ export function createDegradingLimiter(options: {
     },
     settle(claim, tokens) {
       const wasKnown = known.delete(claim.id);
-      const settled = settleShared(claim, tokens);
-      const settledHere = local.holds(claim) ? local.settle(shareOf(claim, replicas), tokens) : undefined;
-      return settled.then((taken) => {
-        if (taken === AWAY && wasKnown) owe(claim, tokens);
-        return settledHere;
-      });
+      const here = local.holds(claim) ? local.settle(shareOf(claim, replicas), tokens) : undefined;
+      const unsettled = () => {
+        if (wasKnown) owe(claim, tokens);
+        return here;
+      };
+      const watch = watchOf(claim.keyId);
+      if (!watch.isUp()) return Promise.resolve(unsettled());
+      return shared.settle(claim, tokens).then(
+        () => here,
+        (error: unknown) => {
+          watch.failed(error);
+          return unsettled();
+        },
+      );
     },
     async peek(keyId, limits) {
       const exact = await ask(keyId, () => shared.peek(keyId, limits));
@@ -99,7 +106,7 @@ export function createDegradingLimiter(options: {
         // Later than that the lease is over, and what the claim held was never given back: the rest is to be paid.
         const isForgotten = clock.now() - at >= LEASE_TTL_MS;
         const due = isForgotten ? Math.max(0, tokens - claim.tokens) : tokens;
-        void settleShared(claim, due).then((settled) => {
+        void ask(claim.keyId, () => shared.settle(claim, due)).then((settled) => {
           if (settled === AWAY) owe(claim, tokens, at);
         });
       }

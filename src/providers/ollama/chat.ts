@@ -33,6 +33,7 @@ interface Asked {
 const NOTHING: Batch = [];
 
 const DONE: IteratorReturnResult<undefined> = { done: true, value: undefined };
+const OVER = Promise.resolve(DONE);
 
 /**
  * One answer to a chat, as it is read. An iterator and a reader of its own, with one promise for each token: a generator
@@ -65,8 +66,8 @@ export class ChatAnswer implements AsyncIterableIterator<Batch, undefined>, Body
   }
 
   next(): Promise<Result> {
+    if (this.#over) return OVER;
     return new Promise((resolve, reject) => {
-      if (this.#over) return resolve(DONE);
       this.#asked = { resolve, reject };
       const failure = this.#decoder?.failure;
       if (failure) this.onFailure(failure);

@@ -2,7 +2,7 @@ import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { ERRORS, type ErrorCode, GatewayError, toGatewayError } from '../../../src/domain/error.ts';
 import { assertGrammar, type ChatEvent } from '../../../src/domain/event.ts';
-import { createId, pooled } from '../../../src/domain/id.ts';
+import { createId, createIds } from '../../../src/domain/id.ts';
 import { isUnlimited, type Limits } from '../../../src/domain/limit.ts';
 import { canonicalModelName, isModelAllowed } from '../../../src/domain/model.ts';
 import { foldChat } from '../../../src/domain/result.ts';
@@ -205,15 +205,15 @@ test('ids carry their prefix and 144 random bits', () => {
   expect(createId('req_', bytes)).toMatch(/^req_[0-9A-Za-z_-]{24}$/);
 });
 
-test('random bytes are drawn many at a time, and none is given twice', () => {
-  const sizes: number[] = [];
+test('ids that are drawn many at a time are as long, and none is given twice', () => {
   let last = 0;
-  const draw = pooled((count) => {
-    sizes.push(count);
+  let draws = 0;
+  const next = createIds('req_', (count) => {
+    draws++;
     return Uint8Array.from({ length: count }, () => ++last);
-  }, 10);
-  const given = [draw(4), draw(4), draw(4), draw(12)].flatMap((bytes) => [...bytes]);
-  expect(new Set(given).size).toBe(4 + 4 + 4 + 12);
-  // What is left of a pool is let go of where it does not suffice.
-  expect(sizes).toEqual([10, 10, 12]);
+  });
+  const given = Array.from({ length: 100 }, next);
+  expect(new Set(given).size).toBe(100);
+  for (const id of given) expect(id).toMatch(/^req_[0-9A-Za-z_-]{24}$/);
+  expect(draws).toBeLessThan(10);
 });
