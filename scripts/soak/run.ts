@@ -125,11 +125,12 @@ async function settle(stack: Stack, secrets: readonly string[]): Promise<Holding
       const { leases, inFlight, waiting, entries } = holdings;
       if (leases + inFlight + waiting + entries === 0 || Date.now() > giveUpAt) return holdings;
     } else if (Date.now() > giveUpAt) throw holdings;
-    await sleep(1000);
     for (const secret of secrets) {
       const response = await chat(stack, secret, { requestId: 'settling', script: { tokens: 1 } });
       await response.arrayBuffer();
     }
+    // Of these the usage, too, has to arrive.
+    await sleep(1000);
   }
 }
 
