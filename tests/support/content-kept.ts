@@ -37,8 +37,8 @@ async function sendUsage(url: string): Promise<Store> {
   return {
     async send() {
       const before = kept;
-      // As many as are read at once, so that the next ones are read without a pause.
-      const records = Array.from({ length: 100 }, () => usageRecord());
+      // As many as are written at once, so that they are without a pause.
+      const records = Array.from({ length: 200 }, () => usageRecord());
       for (const record of records) usage.record(record);
       while (kept < before + records.length) {
         await new Promise<void>((resolve) => {

@@ -1,5 +1,6 @@
 /** The servers and browsers that tests run against: found on this machine, or installed on it. */
 import { execFile, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
 import { accessSync, constants, globSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -146,13 +147,22 @@ export async function startServer(
   };
 }
 
+/** Below the ports that systems give to outgoing connections: one of these could take it before the server does. */
+const PORTS = { from: 10_000, below: 32_000 } as const;
+
 /** A TCP port of 127.0.0.1 that is free now. */
 export async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has no port');
-  return address.port;
+  for (;;) {
+    const port = randomInt(PORTS.from, PORTS.below);
+    const server = createServer().listen(port, '127.0.0.1');
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') continue;
+      throw error;
+    }
+    server.close();
+    await once(server, 'close');
+    return port;
+  }
 }

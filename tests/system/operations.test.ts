@@ -332,9 +332,9 @@ describe('docs/operations.md', () => {
       .trim()
       .split('\n');
     // The command is a client too.
-    expect(clients.length - 1).toBe(4 * stack.replicas.length);
+    expect(clients.length - 1).toBe(3 * stack.replicas.length);
     expect(page).toContain('replicas × 11');
-    expect(page).toContain('4 for each replica');
+    expect(page).toContain('3 for each replica');
   });
 
   test('says what to do about every failure that README.md lists', () => {
