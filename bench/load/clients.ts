@@ -34,6 +34,14 @@ export function openStream(request: StreamRequest, listener: StreamListener): vo
 }
 
 const LAST_CHUNK = Buffer.from('0\r\n\r\n');
+/** A head may end in a line whose value ends in 0, but not in one that is nothing else. */
+const LAST_CHUNK_OF_SEVERAL = Buffer.from('\r\n0\r\n\r\n');
+
+function isEnd(bytes: Buffer): boolean {
+  return (
+    bytes.equals(LAST_CHUNK) || bytes.subarray(-LAST_CHUNK_OF_SEVERAL.length).equals(LAST_CHUNK_OF_SEVERAL)
+  );
+}
 
 /** On a connection of its own, which is closed at the end. */
 function openHttp({ url, headers, body, localAddress }: StreamRequest, listener: StreamListener): void {
@@ -56,7 +64,7 @@ function openHttp({ url, headers, body, localAddress }: StreamRequest, listener:
   socket.on('data', (bytes) => {
     listener.onBytes(bytes);
     // Asked to or not, some servers keep the connection.
-    if (bytes.subarray(-LAST_CHUNK.length).equals(LAST_CHUNK)) socket.destroy();
+    if (isEnd(bytes)) socket.destroy();
   });
   socket.once('error', (error: NodeJS.ErrnoException) => {
     failure ??= error.code ?? 'socket error';
