@@ -20,7 +20,12 @@ interface Unsent {
  * Begins an answer as `writeHead` of Node's does, with lines added that Node does not look at: it examines every header with
  * two regular expressions and for nine names, and most of ours are the same in each answer.
  */
-export function writeHead(res: ServerResponse, status: number, headers: string[], lines: HeaderLines): void {
+export function writeHeadWith(
+  res: ServerResponse,
+  status: number,
+  headers: string[],
+  lines: HeaderLines,
+): void {
   res.writeHead(status, headers);
   const unsent = res as unknown as Unsent;
   const end = unsent._header.length - '\r\n'.length;

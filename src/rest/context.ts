@@ -55,7 +55,7 @@ export interface Locals {
   principal?: Principal;
   /** What is being answered. Its head shows the limits as of the decision, whatever the outcome. */
   source?: { readonly limits: LimitsState | undefined };
-  /** Headers of the answer so far that not every answer has, names and values in turn. Empty once they are sent. */
+  /** Headers of the answer so far that Node has yet to look at, names and values in turn. Empty once they are sent. */
   headers: string[];
 }
 

@@ -1,4 +1,4 @@
-import { type HeaderLines, headerLines, writeHead as writeHeadWith } from '../http/head.ts';
+import { type HeaderLines, headerLines, writeHeadWith } from '../http/head.ts';
 import { addLimitHeaders, LIMIT_HEADERS } from '../http/limit-headers.ts';
 import type { RestResponse } from './context.ts';
 

@@ -41,6 +41,11 @@ export function createBatches<T>({ store, clock, capacity }: BatchesOptions<T>):
     });
   };
 
+  const unschedule = () => {
+    cancel?.();
+    cancel = undefined;
+  };
+
   /** At least one batch, and then all that are full. @returns whether the store took them. */
   const deliver = (): Promise<boolean> => {
     delivery ??= deliverBatches().then((taken) => {
@@ -73,11 +78,9 @@ export function createBatches<T>({ store, clock, capacity }: BatchesOptions<T>):
       waiting.push(item);
       added++;
       if (delivery || closed) return true;
-      const isFull = waiting.length >= MOST && retryMs === RETRY_MIN_MS;
-      if (!isFull) schedule(GATHER_MS);
+      if (waiting.length < MOST || retryMs > RETRY_MIN_MS) schedule(GATHER_MS);
       else {
-        cancel?.();
-        cancel = undefined;
+        unschedule();
         void deliver();
       }
       return true;
@@ -89,8 +92,7 @@ export function createBatches<T>({ store, clock, capacity }: BatchesOptions<T>):
     },
     close() {
       closed = true;
-      cancel?.();
-      cancel = undefined;
+      unschedule();
       const givenUp = waiting.length;
       waiting = [];
       return givenUp;

@@ -25,8 +25,13 @@ interface UsageQueueOptions {
   readonly capacity?: number;
 }
 
+/** As `UsageQueue`, also for records that are encoded already. */
+export interface EntryQueue extends UsageQueue {
+  add(entry: UsageEntry): void;
+}
+
 /** Usage records that are nowhere but in the memory of this process. */
-export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
+export function createUsageQueue(options: UsageQueueOptions): EntryQueue {
   const { store, telemetry, clock, capacity = QUEUE_CAPACITY } = options;
   const overflow = createOverflow(telemetry, capacity);
   const closed = new AbortController();
@@ -43,10 +48,12 @@ export function createUsageQueue(options: UsageQueueOptions): UsageQueue {
       await pause(clock, FLUSH_AGAIN_MS, closed.signal);
     }
   };
+  const add = (entry: UsageEntry) => {
+    if (!batches.add(entry)) overflow.lose();
+  };
   return {
-    record(record) {
-      if (!batches.add(encodeEntry(record))) overflow.lose();
-    },
+    add,
+    record: (record) => add(encodeEntry(record)),
     waiting: () => batches.waiting(),
     async flush() {
       await within(clock, FLUSH_WITHIN_MS, storeAll());

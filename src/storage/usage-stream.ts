@@ -3,7 +3,6 @@ import { join } from 'node:path';
 import type { Result } from 'ioredis';
 import type { Clock, Telemetry } from '../core/ports.ts';
 import { Bag } from '../domain/bag.ts';
-import type { UsageRecord } from '../domain/record.ts';
 import { createBatches } from './batches.ts';
 import { atTurnEnd, type Connection, written } from './connection.ts';
 import type { EntryLedger } from './ledger.ts';
@@ -95,17 +94,17 @@ export function createStreamSink(options: StreamOptions & { readonly capacity?: 
     },
   });
 
-  let gathered: { readonly record: UsageRecord; readonly entry: UsageEntry }[] = [];
+  let gathered: UsageEntry[] = [];
   let sending = 0;
   const sends = new Bag<Promise<void>>();
   const send = () => {
-    const records = gathered;
+    const entries = gathered;
     gathered = [];
-    sending += records.length;
-    const sent = append(records.map(({ entry }) => entry)).then((taken) => {
-      sending -= records.length;
+    sending += entries.length;
+    const sent = append(entries).then((taken) => {
+      sending -= entries.length;
       sends.delete(sent);
-      for (const { record } of records.slice(taken)) queue.record(record);
+      for (const entry of entries.slice(taken)) queue.add(entry);
     });
     sends.add(sent);
   };
@@ -113,7 +112,7 @@ export function createStreamSink(options: StreamOptions & { readonly capacity?: 
     record(record) {
       if (!shard().watch.isUp()) return queue.record(record);
       if (gathered.length === 0) atTurnEnd(redis, send);
-      gathered.push({ record, entry: encodeEntry(record) });
+      gathered.push(encodeEntry(record));
     },
     departure: () => written(redis),
     waiting: () => gathered.length + sending + queue.waiting(),

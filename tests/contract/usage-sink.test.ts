@@ -283,6 +283,20 @@ describe('usage through Redis', () => {
     expect(telemetry.lost()).toBe(0);
   });
 
+  test('is left to its replica for as long as that is at it', async () => {
+    const prefix = unique();
+    const redis = new Redis(sharedRedisUrl());
+    opened.push({ close: () => redis.disconnect() });
+    const others = usageRecord();
+    await redis.xadd(`${prefix}:usage`, '*', 'record', encodeEntry(others));
+    const { usage } = await open(sharedRedisUrl(), prefix, ledger, 60_000);
+    const own = usageRecord();
+    usage.record(own);
+    await ledger.has([own.id]);
+    await eventually('what is not its own', async () => (await redis.xlen(`${prefix}:usage`)) === 1);
+    expect([...ledger.ids]).toEqual([own.id]);
+  });
+
   describe('in an outage', () => {
     let redis: PrivateRedis;
     beforeEach(async () => {
@@ -354,8 +368,9 @@ describe('usage through Redis', () => {
         async () => (await redis.command('XLEN', 'test:usage')) === 10_100,
       );
       ledger.away = false;
-      await ledger.has(idsOf(list.slice(0, 10_000)));
-      await eventually('the rest in Redis', async () => (await redis.command('XLEN', 'test:usage')) === 100);
+      await sink.flush();
+      expect([...ledger.ids]).toEqual(idsOf(list.slice(0, 10_000)));
+      expect(await redis.command('XLEN', 'test:usage')).toBe(100);
       opened.push(startUsageSweep({ ...options, leftBehindMs: 10 }));
       await ledger.has(idsOf(list));
     });

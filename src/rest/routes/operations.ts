@@ -1,7 +1,7 @@
 import type { Gateway } from '../../core/gateway.ts';
 import type { Clock } from '../../core/ports.ts';
 import type { Handler, RestConfig, RestOptions } from '../context.ts';
-import { describe, send, sendJson } from '../send.ts';
+import { contentLines, send, sendJson } from '../send.ts';
 
 /** `GET /`: where to go from here. */
 export function getIndex({ version, production }: Pick<RestConfig, 'version' | 'production'>): Handler {
@@ -45,6 +45,6 @@ export function getReady(gateway: Pick<Gateway, 'report'>, { upstream }: RestCon
 export function getMetrics(metrics: RestOptions['metrics']): Handler {
   return async (_req, res) => {
     const { contentType, body } = await metrics();
-    send(res, 200, describe(contentType), body);
+    send(res, 200, contentLines(contentType), body);
   };
 }

@@ -3,7 +3,7 @@ import { createServer, type RequestListener, type Server } from 'node:http';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { afterEach, expect, test } from '@jest/globals';
-import { headerLines, writeHead } from '../../../src/http/head.ts';
+import { headerLines, writeHeadWith } from '../../../src/http/head.ts';
 
 const OWN = ['X-Frame-Options', 'DENY', 'x-count', '3'];
 
@@ -44,7 +44,7 @@ test.each([
   ['no body', 204, [], 'OPTIONS / HTTP/1.1\r\nHost: a\r\n\r\n'],
 ])('for %s, the answer is that of Node with all headers', async (_what, status, headers, request) => {
   const answered = await answersTo(request.repeat(2), (_req, res) => {
-    writeHead(res, status, [...headers], headerLines(OWN));
+    writeHeadWith(res, status, [...headers], headerLines(OWN));
     res.end(status === 204 ? undefined : BODY);
   });
   const expected = await answersTo(request.repeat(2), (_req, res) => {
@@ -57,7 +57,7 @@ test.each([
 
 test('a head that is sent before there is a body has all of them, too', async () => {
   const [answer] = await answersTo('GET / HTTP/1.1\r\nHost: a\r\n\r\n', (_req, res) => {
-    writeHead(res, 200, ['x-request-id', 'a'], headerLines(OWN));
+    writeHeadWith(res, 200, ['x-request-id', 'a'], headerLines(OWN));
     res.flushHeaders();
     res.end(BODY);
   });
@@ -69,7 +69,7 @@ test('what has come from somebody is still looked at by Node', async () => {
   let refused: unknown;
   await answersTo('GET / HTTP/1.1\r\nHost: a\r\n\r\n', (_req, res) => {
     try {
-      writeHead(res, 200, ['x-request-id', 'a\r\nSet-Cookie: b'], headerLines(OWN));
+      writeHeadWith(res, 200, ['x-request-id', 'a\r\nSet-Cookie: b'], headerLines(OWN));
     } catch (thrown) {
       refused = thrown;
     }
