@@ -287,8 +287,8 @@ describe('usage through Redis', () => {
     const prefix = unique();
     const redis = new Redis(sharedRedisUrl());
     opened.push({ close: () => redis.disconnect() });
-    const others = usageRecord();
-    await redis.xadd(`${prefix}:usage`, '*', 'record', encodeEntry(others));
+    const putAt = Date.now() - 10_000;
+    await redis.xadd(`${prefix}:usage`, `${putAt}-0`, 'record', encodeEntry(usageRecord()));
     const { usage } = await open(sharedRedisUrl(), prefix, ledger, 60_000);
     const own = usageRecord();
     usage.record(own);

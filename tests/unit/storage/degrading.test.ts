@@ -6,7 +6,7 @@ import { createDegradingLimiter } from '../../../src/storage/degrading.ts';
 import { createMemoryLimiter } from '../../../src/storage/memory.ts';
 
 /** In front of a shared store that goes away with the first claims in its hands, which it may have carried out. */
-function createLimiter() {
+function createLimiter(overrides: Partial<Limiter> = {}) {
   const settled: (readonly [id: string, tokens: number])[] = [];
   let up = true;
   const away = () => Promise.reject(new Error('no answer'));
@@ -17,6 +17,7 @@ function createLimiter() {
     async settle({ id }, tokens) {
       settled.push([id, tokens]);
     },
+    ...overrides,
   };
   const limiter = createDegradingLimiter({
     shared,
@@ -37,7 +38,7 @@ function createLimiter() {
     up = true;
     limiter.catchUp();
   };
-  return { limiter, claim, settled, comeBack };
+  return { limiter, claim, settled, comeBack, isUp: () => up };
 }
 
 test('a claim that the store may have carried out, and this replica refused, gives back there what it may hold', async () => {
@@ -66,4 +67,22 @@ test('a claim that the store has never heard of is nothing to it', async () => {
   await limiter.settle(claim, 3);
   comeBack();
   expect(settled).toEqual([['lost', 3]]);
+});
+
+test('a settlement alone can find the store away: it is made up for, and the next claims do not wait for the store', async () => {
+  let away = true;
+  const settled: string[] = [];
+  const { limiter, claim, comeBack, isUp } = createLimiter({
+    claim: async () => ({ admitted: true, state: { mode: 'exact' } }),
+    async settle({ id }) {
+      if (away) throw new Error('no answer');
+      settled.push(id);
+    },
+  });
+  await limiter.claim(claim);
+  await limiter.settle(claim, 3);
+  expect(isUp()).toBe(false);
+  away = false;
+  comeBack();
+  expect(settled).toEqual(['lost']);
 });
